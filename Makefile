@@ -1,0 +1,56 @@
+# Everything a contributor or a new user types. `make help` lists it.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+TOOLS := .tools/uv
+UV := $(TOOLS)/bin/uv
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON_PREFERENCE := only-system
+RUN := $(UV) run --frozen
+GSM8K := ../shared/data/gsm8k
+ifneq ($(wildcard $(GSM8K)/questions.jsonl),)
+export TIEBREAK_GSM8K ?= $(abspath $(GSM8K))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test faults check format bench bench-run clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Externally managed Pythons refuse a plain install and some lack ensurepip, so uv goes into the project.
+$(UV):
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore --target $(TOOLS) uv==$(UV_VERSION)
+
+install: $(UV) ## the locked environment, in .venv
+	@$(UV) sync --quiet --frozen --all-extras --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+
+run: install ## install, show the demo, keep serving until Ctrl-C
+	@$(RUN) tiebreak demo --serve
+
+demo: install ## install, show the demo, leave
+	@$(RUN) tiebreak demo
+
+test: install ## unit, contract, journey and quick fault tests
+	@$(RUN) pytest -m "not faults"
+
+faults: install ## every row of the fault table at its full figure
+	@$(RUN) pytest -m faults
+
+check: install ## format, lint, types, imports, dependency audit
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) python -m benchmarks.audit
+
+format: install ## format and fix what can be fixed
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+bench: bench-run ## every benchmark
+
+bench-run: install ## an offline run against the Little's-law rate and against promptfoo
+	$(RUN) python -m benchmarks.run_throughput
+
+clean: ## remove what was built here
+	rm -rf .tools .venv dist .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,3 @@
+"""Tiebreak: A/B testing for LLM applications."""
+
+__version__ = "0.1.0"

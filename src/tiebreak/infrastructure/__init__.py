@@ -1,0 +1,1 @@
+"""The floor: knows no feature. Connections, resilience, middleware, REST conventions, telemetry."""

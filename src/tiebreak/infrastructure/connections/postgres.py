@@ -1,0 +1,114 @@
+"""Access to PostgreSQL: SQLAlchemy Core for management, raw asyncpg for the hot path (the lease table).
+
+The edge commits: a route, a command or a worker opens one `transaction()` and hands it down; stores and services
+never commit.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tiebreak.errors import Unavailable
+
+AWAY = "the database does not answer ({reason}); it is tried again on the next request"
+
+
+@dataclass(frozen=True)
+class PostgresConfig:
+    """`dsn` is a libpq URL (`postgresql://…`, a Unix socket as `?host=/dir`); times in seconds."""
+
+    dsn: str
+    pool_size: int = 20
+    max_overflow: int = 30
+    pool_timeout: float = 2.0
+    pool_recycle: float = 3600.0
+    connect_timeout: float = 5.0
+    statement_timeout: float = 30.0
+    raw_pool_size: int = 10
+
+
+class Database:
+    """Both ways into one database. Nothing connects before it is used; `close()` waits for what is checked out."""
+
+    def __init__(self, config: PostgresConfig) -> None:
+        self.config = config
+        self._engine: AsyncEngine | None = None
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The SQLAlchemy engine, made on first use."""
+        if self._engine is None:
+            config = self.config
+            self._engine = create_async_engine(
+                config.dsn.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
+                    "postgres://", "postgresql+asyncpg://", 1
+                ),
+                pool_size=config.pool_size,
+                max_overflow=config.max_overflow,
+                pool_timeout=config.pool_timeout,
+                pool_recycle=config.pool_recycle,
+                pool_pre_ping=True,
+                pool_use_lifo=True,
+                connect_args={"timeout": config.connect_timeout, "command_timeout": config.statement_timeout},
+            )
+        return self._engine
+
+    async def pool(self) -> asyncpg.Pool:
+        """The raw asyncpg pool, opened on first use.
+
+        Raises:
+            Unavailable: the server does not accept connections.
+        """
+        async with self._opening:
+            if self._pool is None:
+                try:
+                    self._pool = await asyncpg.create_pool(
+                        self.config.dsn,
+                        min_size=1,
+                        max_size=self.config.raw_pool_size,
+                        timeout=self.config.connect_timeout,
+                        command_timeout=self.config.statement_timeout,
+                    )
+                except (OSError, asyncpg.PostgresError, TimeoutError) as exc:
+                    raise Unavailable(AWAY.format(reason=exc or type(exc).__name__), retry_after=1.0) from exc
+            return self._pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: commits when the block ends, rolls back when it raises.
+
+        Raises:
+            Unavailable: the server is away or every connection is in use for longer than `pool_timeout`.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                yield connection
+        except (
+            InterfaceError,
+            OperationalError,
+            PoolTimeout,
+            OSError,
+            asyncpg.PostgresConnectionError,
+        ) as exc:
+            raise Unavailable(AWAY.format(reason=str(exc).splitlines()[0]), retry_after=1.0) from exc
+        except DBAPIError as exc:
+            if exc.connection_invalidated:
+                raise Unavailable(AWAY.format(reason="the connection was lost"), retry_after=1.0) from exc
+            raise
+
+    async def close(self) -> None:
+        """Give every connection back to the server."""
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None

@@ -1,0 +1,1 @@
+"""Conventions of the management API: problem+json, cursor pages, idempotent creation."""
