@@ -162,7 +162,7 @@ class Definition(_Part):
         ):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
-                raise ValueError(f"{what} {sorted(twice)[0]!r} is defined twice")
+                raise ValueError(f"{what} {min(twice)!r} is defined twice")
         primaries = [metric for metric in self.metrics if metric.role is Role.PRIMARY]
         if not primaries:
             raise ValueError("one metric must have `role: primary`")
