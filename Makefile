@@ -41,7 +41,7 @@ check: install ## format, lint, types, imports, dependency audit
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) lint-imports
-	$(RUN) python -m benchmarks.audit
+	$(RUN) python .ci/audit.py
 
 format: install ## format and fix what can be fixed
 	$(RUN) ruff format .
