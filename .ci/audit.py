@@ -14,7 +14,15 @@ def main() -> int:
         locked = Path(folder) / "requirements.txt"
         export = [UV, "export", "--frozen", "--quiet", "--no-emit-project", "--all-extras", "--no-dev"]
         subprocess.run([*export, "--output-file", locked], check=True, stdout=subprocess.DEVNULL)
-        audit = [sys.executable, "-m", "pip_audit", "--requirement", locked, "--disable-pip", "--require-hashes"]
+        audit = [
+            sys.executable,
+            "-m",
+            "pip_audit",
+            "--requirement",
+            locked,
+            "--disable-pip",
+            "--require-hashes",
+        ]
         done = subprocess.run(
             [*audit, "--progress-spinner", "off", "--timeout", "10", "--format", "json"],
             check=False,
