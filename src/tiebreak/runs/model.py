@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -28,10 +29,14 @@ class PlannedVariant(BaseModel):
 
     key: str
     provider_id: UUID
+    provider: str
     model: str
     system: str | None
     template: str
     parameters: dict[str, Any]
+    # US dollars per million tokens as the run began; None when the model has no known price.
+    input_price: Decimal | None = None
+    output_price: Decimal | None = None
 
 
 class Plan(BaseModel):
@@ -65,6 +70,10 @@ class Run:
     cost_nano: int
     tokens: int
     active_ms: int
+    mark_at: datetime | None
+    mark_done: int | None
+    earlier_at: datetime | None
+    earlier_done: int | None
     created_at: datetime
     started_at: datetime | None
     resumed_at: datetime | None

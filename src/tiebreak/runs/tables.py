@@ -46,6 +46,11 @@ runs = Table(
     Column("calls", BigInteger, nullable=False, server_default=text("0")),
     Column("cost_nano", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens", BigInteger, nullable=False, server_default=text("0")),
+    # Two marks of (time, done) some seconds apart: the present rate in O(1), however long the run is.
+    Column("mark_at", DateTime(timezone=True)),
+    Column("mark_done", Integer),
+    Column("earlier_at", DateTime(timezone=True)),
+    Column("earlier_done", Integer),
     # Time spent running before the latest resume, so that a pause does not use up the time budget.
     Column("active_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -67,7 +72,7 @@ run_tasks = Table(
     Column("lease_token", Uuid),
     Column("lease_until", DateTime(timezone=True)),
     Column("claims", SmallInteger, nullable=False, server_default=text("0")),
-    # The response and its scores; written once, with state = 'done'.
+    # The response and its scores; written once, with state = 'done'. The token stays: it says who ended the task.
     Column("model", Text),
     Column("text", Text),
     Column("finish_reason", Text),
@@ -91,4 +96,6 @@ run_tasks = Table(
         "variant",
         postgresql_where=text("state <> 'done'"),
     ),
+    # Counts what is handed out, so that a budget of requests can be reserved when tasks are claimed.
+    Index("ix_run_tasks_leased", "run_id", postgresql_where=text("state = 'leased'")),
 )
