@@ -1,22 +1,33 @@
 """Settings, read once from the environment. Only app.py, supervisor.py and cli/ see this; parts receive values."""
 
+import difflib
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tiebreak.errors import Misconfigured
+
+PREFIX = "TIEBREAK_"
+# Begin like ours but are read by the tests and the examples, not by the product.
+OTHERS = frozenset({"TIEBREAK_GSM8K"})
 
 
 class Settings(BaseSettings):
     """Every knob, with its unit in the name or the description; `docs/reference.md` lists them."""
 
-    model_config = SettingsConfigDict(env_prefix="TIEBREAK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     home: Path | None = Field(default=None, description="The data folder")
     host: str = Field(
         default="127.0.0.1", description="Where `serve` listens; loopback only until keys exist"
     )
-    port: int = Field(default=8321, ge=0, le=65535)
+    port: int = Field(default=8321, ge=0, le=65535, description="Port of `serve`; 0 takes a free one")
     secret_key: SecretStr | None = Field(
         default=None,
         description="32 bytes in base64: opens the providers' secrets; else a 0600 file in the data folder",
@@ -26,6 +37,58 @@ class Settings(BaseSettings):
         description="Which addresses providers may have: public only, also loopback, also private networks",
     )
     lease_seconds: float = Field(default=10.0, gt=0, le=3600, description="How long a worker may be silent")
-    database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
-    db_pool_size: int = Field(default=20, ge=1, validation_alias="DB_POOL_SIZE")
-    db_max_overflow: int = Field(default=30, ge=0, validation_alias="DB_MAX_OVERFLOW")
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="A PostgreSQL of yours (postgresql://…) instead of the private one",
+    )
+    db_pool_size: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        validation_alias="DB_POOL_SIZE",
+        description="Connections kept, per process",
+    )
+    db_max_overflow: int = Field(
+        default=30,
+        ge=0,
+        le=1000,
+        validation_alias="DB_MAX_OVERFLOW",
+        description="Connections above the pool under load, per process",
+    )
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The environment variable of every field, by field name."""
+        return {
+            name: str(field.validation_alias or f"{PREFIX}{name}".upper())
+            for name, field in cls.model_fields.items()
+        }
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The settings of this process.
+
+        Raises:
+            Misconfigured: a value cannot be used, or a variable of ours does not exist; the variable is named.
+        """
+        known = cls.variables()
+        for name in sorted(environ):
+            if name.startswith(PREFIX) and name not in OTHERS and name not in known.values():
+                near = difflib.get_close_matches(name, known.values(), n=1)
+                hint = (
+                    f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known.values()))}"
+                )
+                raise Misconfigured(f"{name} is not a setting; {hint}")
+        try:
+            return cls()
+        except ValidationError as exc:
+            raise Misconfigured(
+                "; ".join(_line(error["loc"], error["msg"], known) for error in exc.errors())
+            ) from exc
+
+
+def _line(location: tuple[int | str, ...], message: str, known: Mapping[str, str]) -> str:
+    # The value is left out: it may be a secret or a database URL with a password.
+    field = str(location[0])
+    return f"{known.get(field.lower(), field)} cannot be used: {message[:1].lower()}{message[1:]}"

@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""What an operator asks a running server: is it well, which one is it."""

@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""What stands before every route: who may speak to an unauthenticated server, and how much they may send."""

@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""What the product says about itself: logs on stderr, without secrets."""

@@ -1,0 +1,177 @@
+"""Unauthenticated means this machine only.
+
+A page in the user's browser can reach loopback: by a plain form, by a name that resolves to 127.0.0.1 (DNS
+rebinding), through a proxy somebody put in front. Each clause of `refusal` closes one of these ways; each has a test.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tiebreak.errors import InvalidInput, PayloadTooLarge, Refused, TiebreakError, UnsupportedMedia
+from tiebreak.infrastructure.rest import problems
+
+JSON_TYPE = "application/json"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+HTTP_PORT = 80  # clients leave this one out of the Host header
+DEADLINE = "the body stopped coming for {seconds:g} s; send it again"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRules:
+    """What bodies may be. `raw` maps a path to the media types it takes beside nothing else; sizes in bytes."""
+
+    json_limit: int = 10 * 2**20
+    raw: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    raw_limit: int = 2**30
+    idle_seconds: float = 30.0
+
+    def limit(self, path: str) -> int:
+        """How many bytes a body for this path may have."""
+        return self.raw_limit if path in self.raw else self.json_limit
+
+    def types(self, path: str) -> frozenset[str]:
+        """The media types a body for this path may have."""
+        return self.raw.get(path, frozenset({JSON_TYPE}))
+
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+def refusal(headers: Headers, port: int) -> Refused | None:
+    """Why a request with these headers is not from this machine's own user, or None."""
+    own_hosts = {f"{name}:{port}" for name in LOOPBACK_NAMES}
+    if port == HTTP_PORT:
+        own_hosts |= set(LOOPBACK_NAMES)
+    hosts = values(headers, b"host")
+    if len(hosts) != 1 or hosts[0].lower() not in own_hosts:
+        return Refused(
+            f"Host {', '.join(hosts)!r} is not this server: without keys it answers only to "
+            f"localhost:{port}, 127.0.0.1:{port} and [::1]:{port}"
+        )
+    for origin in values(headers, b"origin"):
+        scheme, _, host = origin.lower().partition("://")
+        if scheme != "http" or host not in own_hosts:
+            return Refused(f"Origin {origin!r} is not this server: other sites' pages may not call it")
+    for site in values(headers, b"sec-fetch-site"):
+        if site.lower() not in ("same-origin", "none"):
+            return Refused(f"Sec-Fetch-Site is {site!r}: other sites' pages may not call this server")
+    for name, _ in headers:
+        if name == b"forwarded" or name.startswith(b"x-forwarded-"):
+            return Refused(
+                f"the header {name.decode('latin-1')!r} says that a proxy stands in front; without keys this "
+                "server takes direct calls from this machine only"
+            )
+    return None
+
+
+def wrong_body(headers: Headers, path: str, rules: BodyRules) -> TiebreakError | None:
+    """Why a body announced by these headers is not taken, or None."""
+    lengths = values(headers, b"content-length")
+    chunked = bool(values(headers, b"transfer-encoding"))
+    types = values(headers, b"content-type")
+    if any(not length.isascii() or not length.isdigit() for length in lengths) or len(set(lengths)) > 1:
+        return InvalidInput(f"Content-Length {', '.join(lengths)!r} is not one number")
+    announced = int(lengths[0]) if lengths else 0
+    allowed = rules.types(path)
+    if announced or chunked or types:
+        kind = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ", ".join(types)
+        if kind not in allowed:
+            return UnsupportedMedia(
+                f"a body of type {kind or 'unknown'!r} is not taken here; send {' or '.join(sorted(allowed))}"
+            )
+    if announced > rules.limit(path):
+        return too_large(rules.limit(path))
+    return None
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """The error for a body over `limit` bytes."""
+    return PayloadTooLarge(f"the body is over the limit of {limit:,} bytes for this path; send less at once")
+
+
+def values(headers: Headers, name: bytes) -> list[str]:
+    """Every value of one header; ASGI gives names in lower case."""
+    return [value.decode("latin-1").strip() for key, value in headers if key == name]
+
+
+class LoopbackGuard:
+    """Pure ASGI: refuses what is not from this machine, and bounds what is."""
+
+    def __init__(self, app: ASGIApp, port: int, bodies: BodyRules | None = None) -> None:
+        self.app = app
+        self.port = port
+        self.bodies = bodies or BodyRules()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with a problem."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
+            return
+        path = scope["path"]
+        error = refusal(scope["headers"], self.port) or wrong_body(scope["headers"], path, self.bodies)
+        if error is not None:
+            await problems.render(error)(scope, receive, send)
+            return
+        await _Bounded(self.app, self.bodies, receive, send).serve(scope)
+
+
+class _Stopped(Exception):
+    """Ends the application's reading; the guard has the answer."""
+
+
+class _Bounded:
+    """One request whose body is counted as it comes, chunked ones too."""
+
+    def __init__(self, app: ASGIApp, rules: BodyRules, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._rules = rules
+        self._receive = receive
+        self._send = send
+        self._limit = 0
+        self._seen = 0
+        self._complete = False
+        self._started = False
+        self._answer: Response | None = None
+
+    async def serve(self, scope: Scope) -> None:
+        self._limit = self._rules.limit(scope["path"])
+        try:
+            await self._app(scope, self._counted, self._unless_stopped)
+        except Exception:  # whatever the application makes of `_Stopped`, the answer is ours
+            if self._answer is None:
+                raise
+        if self._answer is not None and not self._started:
+            await self._answer(scope, self._receive, self._send)
+
+    async def _counted(self) -> Message:
+        if self._complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._rules.idle_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            detail = DEADLINE.format(seconds=self._rules.idle_seconds)
+            self._stop(problems.problem(code="timeout", title="Request timeout", status=408, detail=detail))
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            if self._seen > self._limit:
+                self._stop(problems.render(too_large(self._limit)))
+        return message
+
+    def _stop(self, answer: Response) -> None:
+        self._answer = answer
+        raise _Stopped
+
+    async def _unless_stopped(self, message: Message) -> None:
+        # FastAPI turns any error while reading into a 400 of its own; that one is dropped.
+        if self._answer is None:
+            self._started = True
+            await self._send(message)
