@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Prompts under a name, in immutable versions, and the sandboxed templates they are made of."""
