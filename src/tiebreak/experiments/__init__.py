@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""A/B tests: their definition, as file and as API body, and their lifecycle. What they measured is in `runs`."""

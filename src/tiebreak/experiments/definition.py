@@ -1,5 +1,7 @@
 """The definition of an A/B test: one schema for the YAML file and the API."""
 
+import hashlib
+import json
 import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -7,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tiebreak.evaluation.model import CheckConfig
+from tiebreak.infrastructure.rest.text import storable_json
 
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$", examples=["small"])]
 
@@ -154,6 +157,11 @@ class Definition(_Part):
     concurrency: int = Field(default=8, ge=1, le=1000)
     budget: Budget = Budget()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        return storable_json(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for what, names in (
@@ -178,6 +186,16 @@ class Definition(_Part):
         """The name as it appears in URLs; the store adds a number when it is taken."""
         words = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
         return words[:60].rstrip("-") or "test"
+
+
+def digest(definition: Definition) -> str:
+    """SHA-256, in hexadecimal, of what decides the comparison: all but budget and concurrency.
+
+    Two definitions with one digest compare the same things, so a stopped run may go on under the other's limits.
+    """
+    document = definition.model_dump(mode="json", by_alias=True, exclude={"budget", "concurrency"})
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def schema() -> dict[str, Any]:
