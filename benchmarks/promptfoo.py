@@ -63,7 +63,13 @@ def evaluate(
     }
     path = folder / "promptfoo.json"
     path.write_text(json.dumps(config))
-    command = [_node() / "bin/node", TOOLS / "node_modules/.bin/promptfoo", "eval", "--config", path]
+    command: list[str | Path] = [
+        _node() / "bin/node",
+        TOOLS / "node_modules/.bin/promptfoo",
+        "eval",
+        "--config",
+        path,
+    ]
     options = ["-j", str(concurrency), "--no-cache", "--no-table", "--no-progress-bar", "--no-write"]
     # promptfoo exits 100 when an assertion fails, which wrong answers make it do.
     done = subprocess.run(
