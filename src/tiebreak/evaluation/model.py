@@ -48,7 +48,7 @@ class JsonSchemaCheck(_Config):
     kind: Literal["json_schema"]
     document: dict[str, Any] = Field(alias="schema")
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
 class LengthCheck(_Config):

@@ -193,7 +193,7 @@ def digest(definition: Definition) -> str:
 
     Two definitions with one digest compare the same things, so a stopped run may go on under the other's limits.
     """
-    document = definition.model_dump(mode="json", by_alias=True, exclude={"budget", "concurrency"})
+    document = definition.model_dump(mode="json", exclude={"budget", "concurrency"})
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -1,0 +1,80 @@
+"""`/api/v1/tests`. Starting, pausing and the like act on runs and live there."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response
+
+from tiebreak.experiments import service
+from tiebreak.experiments.definition import Definition
+from tiebreak.experiments.model import ExperimentState
+from tiebreak.experiments.schemas import ExperimentDocument, ExperimentListed
+from tiebreak.infrastructure.connections.postgres import Database
+from tiebreak.infrastructure.rest.idempotency import IdempotencyKey, once
+from tiebreak.infrastructure.rest.pagination import Cursor, Limit, Page, decode, page
+from tiebreak.infrastructure.rest.problems import PROBLEM_RESPONSES
+
+TestId = Annotated[
+    str,
+    Path(pattern=r"^[A-Za-z0-9-]{1,80}$", description="Id or slug of the test", examples=["small-or-large"]),
+]
+
+_LINKS = {
+    name: {"operationId": name, "parameters": {"test_id": "$response.body#/id"}}
+    for name in ("get_test", "replace_test", "delete_test")
+}
+_CREATED: dict[int | str, dict[str, Any]] = {
+    201: {"model": ExperimentDocument, "description": "The draft", "links": _LINKS}
+}
+
+
+def build_router(*, database: Database) -> APIRouter:
+    """The calls on tests."""
+    router = APIRouter(prefix="/api/v1/tests", tags=["tests"], responses=PROBLEM_RESPONSES)
+    _add_writes(router, database)
+    _add_reads(router, database)
+    return router
+
+
+def _add_writes(router: APIRouter, database: Database) -> None:
+    @router.post("", status_code=201, operation_id="create_test", responses=_CREATED)
+    async def create_test(request: Request, definition: Definition, key: IdempotencyKey = None) -> Response:
+        """Make a draft of a test. What it refers to is looked up when it starts."""
+        async with database.transaction() as tx:
+
+            async def effect() -> ExperimentDocument:
+                return ExperimentDocument.of(await service.create(tx, definition))
+
+            return await once(tx, route="create_test", key=key, body=await request.body(), effect=effect)
+
+    @router.put("/{test_id}", operation_id="replace_test")
+    async def replace_test(test_id: TestId, definition: Definition) -> ExperimentDocument:
+        """Give a draft another definition."""
+        async with database.transaction() as tx:
+            experiment = await service.get(tx, test_id)
+            return ExperimentDocument.of(await service.replace(tx, experiment, definition))
+
+    @router.delete("/{test_id}", status_code=204, operation_id="delete_test")
+    async def delete_test(test_id: TestId) -> None:
+        """Remove a test and what it recorded; one that runs or is paused is cancelled first."""
+        async with database.transaction() as tx:
+            await service.delete(tx, await service.get(tx, test_id))
+
+
+def _add_reads(router: APIRouter, database: Database) -> None:
+    @router.get("", operation_id="list_tests")
+    async def list_tests(
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        state: Annotated[ExperimentState | None, Query(description="Only tests in this state")] = None,
+    ) -> Page[ExperimentListed]:
+        """Tests, oldest first."""
+        async with database.transaction() as tx:
+            rows = await service.list_page(tx, limit, decode(cursor), state)
+        return page(rows, limit, ExperimentListed.of, lambda row: row.id)
+
+    @router.get("/{test_id}", operation_id="get_test")
+    async def get_test(test_id: TestId) -> ExperimentDocument:
+        """A test with its definition."""
+        async with database.transaction() as tx:
+            return ExperimentDocument.of(await service.get(tx, test_id))
