@@ -33,6 +33,11 @@ class PostgresConfig:
     raw_pool_size: int = 10
 
 
+def engine_url(dsn: str) -> str:
+    """A libpq URL as SQLAlchemy wants it: with the driver in its scheme."""
+    return f"postgresql+asyncpg://{dsn.partition('://')[2]}"
+
+
 class Database:
     """Both ways into one database. Nothing connects before it is used; `close()` waits for what is checked out."""
 
@@ -48,9 +53,7 @@ class Database:
         if self._engine is None:
             config = self.config
             self._engine = create_async_engine(
-                config.dsn.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
-                    "postgres://", "postgresql+asyncpg://", 1
-                ),
+                engine_url(config.dsn),
                 pool_size=config.pool_size,
                 max_overflow=config.max_overflow,
                 pool_timeout=config.pool_timeout,
