@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Accounts at vendors, their secrets and prices, and the calls made through them."""

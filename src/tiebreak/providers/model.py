@@ -120,16 +120,24 @@ RETRYABLE = frozenset(
 
 
 class ProviderError(TiebreakError):
-    """A call to a vendor failed. `retry_after` is the vendor's minimum wait in seconds; `calls` counts attempts."""
+    """A call to a vendor failed. `retry_after` is the vendor's minimum wait in seconds; `calls` counts attempts;
+    `body` is the beginning of what it answered, redacted, at most 4,096 characters."""
 
     status, code, title = 502, "provider_error", "The provider failed"
 
     def __init__(
-        self, failure: Failure, detail: str, *, retry_after: float | None = None, calls: int = 1
+        self,
+        failure: Failure,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        calls: int = 1,
+        body: str = "",
     ) -> None:
         super().__init__(detail, retry_after=retry_after)
         self.failure = failure
         self.calls = calls
+        self.body = body
 
     @property
     def retryable(self) -> bool:

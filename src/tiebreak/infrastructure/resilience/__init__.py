@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""How calls behave when the other side does not: when to try again, how many at once."""

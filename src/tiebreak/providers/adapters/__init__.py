@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""One module per wire dialect: our request to its bytes, its bytes to our response."""
