@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Results and verdicts: what a run's responses say about the variants of its test. `statistics` and `decide` are pure."""

@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Pure inference on item values: moments, paired differences, rates, multiplicity, planning. Needs numpy and scipy only."""
