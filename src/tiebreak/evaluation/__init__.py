@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Checks: deterministic evaluators that give a score for one response and store nothing."""

@@ -18,7 +18,7 @@ class ExactCheck(_Config):
 
 
 class ContainsCheck(_Config):
-    """The text contains `value`, or the expected answer where no value is given."""
+    """The text contains `value` as written, or the expected answer, trimmed, where no value is given."""
 
     kind: Literal["contains"]
     value: str | None = Field(default=None, min_length=1)
@@ -26,7 +26,7 @@ class ContainsCheck(_Config):
 
 
 class RegexCheck(_Config):
-    """The pattern is found in the text within the time limit."""
+    """The pattern (syntax of Python's `regex` module) is found in the text within the time limit."""
 
     kind: Literal["regex"]
     pattern: str = Field(min_length=1, max_length=10_000)
@@ -35,7 +35,10 @@ class RegexCheck(_Config):
 
 
 class NumericCheck(_Config):
-    """A number of the text equals the expected one: the last of the text, or of the last line that begins with `line`."""
+    """A number of the text equals the expected one: the last of the text, or of the last line that begins with `line`.
+
+    "$1,234.50." is 1234.5, "15%" is 15, "1e3" is 1000. The expected answer must be one number, in the same notation.
+    """
 
     kind: Literal["numeric"]
     line: str | None = Field(default=None, min_length=1, examples=["A:"])
@@ -43,7 +46,7 @@ class NumericCheck(_Config):
 
 
 class JsonSchemaCheck(_Config):
-    """The text is JSON and satisfies the schema; references into the schema only."""
+    """The text is JSON, bare or in one fence, and satisfies the schema; references into the schema only."""
 
     kind: Literal["json_schema"]
     document: dict[str, Any] = Field(alias="schema")
