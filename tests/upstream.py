@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+# The key that clients of this vendor carry, easily found wherever it must not appear.
+SECRET = "sk-sentinel-0123456789"
+
 
 @dataclass
 class Received:

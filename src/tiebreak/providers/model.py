@@ -61,6 +61,25 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedModel:
+    """One of a provider's models with the price that counts; `id` is the nil UUID when nothing is stored of it."""
+
+    id: UUID
+    name: str
+    price: Price | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one connection test found. `latency` in seconds; `detail` says in a sentence what happened."""
+
+    ok: bool
+    latency: float
+    models: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 

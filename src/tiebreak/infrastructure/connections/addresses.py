@@ -125,3 +125,8 @@ def check_url(url: str, outbound: Outbound) -> str:
         message = f"base_url {url[:200]!r}: {complaint}"
         raise InvalidInput(message, faults=[Fault("/base_url", message)])
     return url.rstrip("/")
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two base URLs lead to the same scheme, host and port."""
+    return URL(one).origin() == URL(other).origin()

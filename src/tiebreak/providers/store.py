@@ -1,0 +1,183 @@
+"""SQL over providers and their models. The names of the queries say what they are for; nothing here commits."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tiebreak.ids import new_id
+from tiebreak.providers.model import Provider
+from tiebreak.providers.tables import models, providers
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A secret at rest and which key opens it."""
+
+    value: bytes
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A provider's row: what may be shown, and what may not."""
+
+    provider: Provider
+    sealed: Sealed | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model's row; prices in US dollars per million tokens, None where the list counts."""
+
+    id: UUID
+    name: str
+    input_price: Decimal | None
+    output_price: Decimal | None
+
+
+def _stored(row: Row[Any]) -> Stored:
+    return Stored(
+        provider=Provider(
+            id=row.id,
+            name=row.name,
+            dialect=row.dialect,
+            base_url=row.base_url,
+            has_secret=row.secret is not None,
+            concurrency=row.concurrency,
+            timeout_seconds=row.timeout_seconds,
+            max_retries=row.max_retries,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        ),
+        sealed=None if row.secret is None else Sealed(row.secret, row.secret_key_id),
+    )
+
+
+def _model(row: Row[Any]) -> StoredModel:
+    return StoredModel(row.id, row.name, row.input_price, row.output_price)
+
+
+async def insert_provider(
+    tx: AsyncConnection,
+    provider_id: UUID,
+    *,
+    name: str,
+    dialect: str,
+    base_url: str,
+    sealed: Sealed | None,
+    concurrency: int,
+    timeout_seconds: float,
+    max_retries: int,
+) -> bool:
+    """Store a new provider; False when the name is taken, decided by the index, so also between two at once."""
+    made = await tx.execute(
+        insert(providers)
+        .values(
+            id=provider_id,
+            name=name,
+            dialect=dialect,
+            base_url=base_url,
+            secret=None if sealed is None else sealed.value,
+            secret_key_id=None if sealed is None else sealed.key_id,
+            concurrency=concurrency,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+        )
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+    return made.rowcount == 1
+
+
+async def find_by_name(tx: AsyncConnection, name: str, *, lock: bool = False) -> Stored | None:
+    """A provider by name; with `lock`, nobody else changes it before this transaction ends."""
+    found = select(providers).where(providers.c.name == name)
+    row = (await tx.execute(found.with_for_update() if lock else found)).one_or_none()
+    return None if row is None else _stored(row)
+
+
+async def find_by_id(tx: AsyncConnection, provider_id: UUID) -> Stored | None:
+    """A provider by id, as runs keep it."""
+    row = (await tx.execute(select(providers).where(providers.c.id == provider_id))).one_or_none()
+    return None if row is None else _stored(row)
+
+
+async def list_providers(tx: AsyncConnection, limit: int, after: UUID | None) -> list[Stored]:
+    """One more than `limit` providers by age."""
+    found = select(providers).order_by(providers.c.id).limit(limit + 1)
+    if after is not None:
+        found = found.where(providers.c.id > after)
+    return [_stored(row) for row in await tx.execute(found)]
+
+
+async def list_sealed(tx: AsyncConnection) -> list[Stored]:
+    """Every provider with a secret, by name: what a start checks its key against."""
+    found = select(providers).where(providers.c.secret.is_not(None)).order_by(providers.c.name)
+    return [_stored(row) for row in await tx.execute(found)]
+
+
+async def update_provider(tx: AsyncConnection, changed: Provider, sealed: Sealed | None) -> None:
+    """Write what may change of a provider; the row is locked by whoever decided the change."""
+    await tx.execute(
+        update(providers)
+        .where(providers.c.id == changed.id)
+        .values(
+            base_url=changed.base_url,
+            secret=None if sealed is None else sealed.value,
+            secret_key_id=None if sealed is None else sealed.key_id,
+            concurrency=changed.concurrency,
+            timeout_seconds=changed.timeout_seconds,
+            max_retries=changed.max_retries,
+            updated_at=func.now(),
+        )
+    )
+
+
+async def delete_provider(tx: AsyncConnection, name: str) -> bool:
+    """Remove a provider with its models; False when there is none."""
+    return (await tx.execute(delete(providers).where(providers.c.name == name))).rowcount > 0
+
+
+async def put_model(
+    tx: AsyncConnection,
+    provider_id: UUID,
+    name: str,
+    input_price: Decimal | None,
+    output_price: Decimal | None,
+) -> StoredModel:
+    """Store what the user says of a model, new or again."""
+    prices = {"input_price": input_price, "output_price": output_price}
+    put = (
+        insert(models)
+        .values(id=new_id(), provider_id=provider_id, name=name, **prices)
+        .on_conflict_do_update(index_elements=["provider_id", "name"], set_=prices)
+        .returning(models)
+    )
+    return _model((await tx.execute(put)).one())
+
+
+async def find_model(tx: AsyncConnection, provider_id: UUID, name: str) -> StoredModel | None:
+    """What the user said of a model, if anything."""
+    found = select(models).where(models.c.provider_id == provider_id, models.c.name == name)
+    row = (await tx.execute(found)).one_or_none()
+    return None if row is None else _model(row)
+
+
+async def list_models(
+    tx: AsyncConnection, provider_id: UUID, limit: int, after: UUID | None
+) -> list[StoredModel]:
+    """One more than `limit` of a provider's models by age."""
+    found = select(models).where(models.c.provider_id == provider_id).order_by(models.c.id).limit(limit + 1)
+    if after is not None:
+        found = found.where(models.c.id > after)
+    return [_model(row) for row in await tx.execute(found)]
+
+
+async def delete_model(tx: AsyncConnection, provider_id: UUID, name: str) -> bool:
+    """Forget what the user said of a model; False when it was nothing."""
+    gone = delete(models).where(models.c.provider_id == provider_id, models.c.name == name)
+    return (await tx.execute(gone)).rowcount > 0
