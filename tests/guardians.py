@@ -1,10 +1,19 @@
 """Looking at the private server from outside, as a test's eye: what runs on a data folder, and waiting until nothing does."""
 
+import json
+import os
+import select
+import subprocess
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from tiebreak.infrastructure.connections.private_postgres.folder import Folder
 from tiebreak.infrastructure.connections.private_postgres.postmaster import processes_in
+
+CLIENT = Path(__file__).parent / "infrastructure" / "connections" / "private_client.py"
 
 
 def guardian_pid(home: Path) -> int:
@@ -44,3 +53,60 @@ def wait_until_gone(home: Path, seconds: float = 30.0) -> None:
     while left := left_over(home):
         assert time.monotonic() < deadline, f"still alive after {seconds} s: {left}"
         time.sleep(0.02)
+
+
+class Client:
+    """A process of its own that holds the server of a folder, in a session of its own as a terminal gives it."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        major: int | None = None,
+        command: Sequence[str] = (sys.executable,),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        arguments = [str(CLIENT), str(home)] + ([str(major)] if major else [])
+        self._process = subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=dict(environment) if environment is not None else None,
+        )
+        self.pid = self._process.pid
+
+    def answer(self, seconds: float = 60.0) -> dict[str, str]:
+        """What it says of its opening: {"dsn"} or {"error", "detail"}."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        line = self._process.stdout.readline() if ready else ""
+        if not line:
+            self._process.kill()
+            raise AssertionError(f"no answer from the client: {self._process.communicate()[1]}")
+        return json.loads(line)
+
+    def dsn(self) -> str:
+        """The URL it got."""
+        answer = self.answer()
+        assert "dsn" in answer, answer
+        return answer["dsn"]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its whole process group, as a terminal does, and wait for its end."""
+        os.killpg(self.pid, number)
+        self._process.communicate(timeout=10)
+
+    def close(self) -> None:
+        """Let it end by itself."""
+        self._process.communicate(timeout=10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate(timeout=10)

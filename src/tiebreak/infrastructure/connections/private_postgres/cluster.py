@@ -133,7 +133,7 @@ def _own_folder(path: Path, identity: Identity) -> None:
 
 
 def _make(folder: Folder, binaries: Binaries, identity: Identity, *, log: int) -> None:
-    fresh = folder.data.with_name("postgres.new")
+    fresh = folder.fresh_data
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     os.chown(fresh, identity.owner, identity.group)

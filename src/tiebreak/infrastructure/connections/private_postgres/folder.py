@@ -71,6 +71,11 @@ class Folder:
         return self.home / "postgres"
 
     @property
+    def fresh_data(self) -> Path:
+        """Where a cluster is made; it becomes `data` when it is complete."""
+        return self.home / "postgres.new"
+
+    @property
     def log(self) -> Path:
         """What the server and its guardian say; the guardian keeps it bounded."""
         return self.home / "postgres.log"

@@ -27,6 +27,7 @@ from tiebreak.infrastructure.connections.private_postgres.postmaster import Post
 POLL_SECONDS = 0.5
 RESTARTS = 5
 RESTARTS_SECONDS = 60.0
+RESTART_WAIT_SECONDS = 0.1
 LOG_BYTES = 10 * 1024 * 1024
 ENOUGH_SECONDS = 2.0
 
@@ -47,8 +48,8 @@ class Guardian:
         Raises:
             TiebreakError: it does not come up.
         """
-        clear_remains(self.folder.data)
-        clear_remains(self.folder.data.with_name("postgres.new"))
+        for data in (self.folder.data, self.folder.fresh_data):
+            clear_remains(data, self.folder.socket)
         binaries = cluster.prepare(self.folder, self.order.binaries, self.identity, log=self.log)
         server = Postmaster.start(self.folder, binaries, self.identity, fsync=self.order.fsync, log=self.log)
         if not server.wait_ready():
@@ -66,22 +67,30 @@ class Guardian:
                 if told is not None and told.si_signo == signal.SIGTERM:
                     return
                 if not server.running():
-                    self._may_restart(server)
-                    server = self.start()
+                    server = self._restart(server)
                 bound_log(self.folder.log)
                 if clients.try_exclusive():
                     return
         finally:
             server.stop()
+            with contextlib.suppress(OSError):
+                self.folder.sockets.rmdir()
 
-    def _may_restart(self, server: Postmaster) -> None:
-        now = time.monotonic()
-        if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTARTS_SECONDS:
-            raise Unavailable(
-                f"the server ended {RESTARTS + 1} times within {RESTARTS_SECONDS:g} s; it stays down"
-            )
-        self._restarts.append(now)
+    def _restart(self, server: Postmaster) -> Postmaster:
         self.say(f"the server ended with status {server.status}; it is started again")
+        while True:
+            recent = [moment for moment in self._restarts if time.monotonic() - moment < RESTARTS_SECONDS]
+            if len(recent) == RESTARTS:
+                raise Unavailable(
+                    f"the server ended more than {RESTARTS} times within {RESTARTS_SECONDS:g} s; it stays down"
+                )
+            # The first one at once; whatever ends it again may need a moment to pass.
+            time.sleep(RESTART_WAIT_SECONDS * len(recent))
+            self._restarts.append(time.monotonic())
+            try:
+                return self.start()
+            except Unavailable as exc:
+                self.say(exc.detail)
 
     def say(self, text: str) -> None:
         """A line in the log, beside the server's."""

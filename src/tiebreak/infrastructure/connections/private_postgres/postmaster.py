@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ FAST_SECONDS = 30.0
 KILL_SECONDS = 5.0
 SMALL_SHM_BYTES = 128 * 1024 * 1024
 _READY_LINE = 7  # of postmaster.pid, counted from zero: see miscadmin.h, LOCK_FILE_LINE_PM_STATUS
+
+# The one question a server answers before it knows who asks; there is no TLS on a Unix socket. A dying postmaster
+# still accepts connections, but does not answer.
+_ASK_FOR_TLS = struct.pack("!II", 8, 80877103)
+_NO_TLS = b"N"
 
 
 def options(*, sockets: Path, fsync: bool, shm_bytes: int) -> dict[str, str]:
@@ -60,7 +66,7 @@ def environment() -> dict[str, str]:
 
 
 def accepts(folder: Path, socket_path: Path) -> bool:
-    """Whether the server on this data folder says that it is ready, and somebody listens."""
+    """Whether the server on this data folder says that it is ready, and answers."""
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -71,9 +77,10 @@ def accepts(folder: Path, socket_path: Path) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(str(socket_path))
+            probe.sendall(_ASK_FOR_TLS)
+            return probe.recv(1) == _NO_TLS
         except OSError:
             return False
-    return True
 
 
 def processes_in(folder: Path) -> list[int]:
@@ -92,8 +99,8 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
-def clear_remains(data: Path) -> None:
-    """Wait for what an earlier server left to end, then end it; a stale postmaster.pid goes too.
+def clear_remains(data: Path, socket_path: Path) -> None:
+    """Wait for what an earlier server left to end, then end it; its stale lock files go too.
 
     The caller is the only guardian of this folder. Without this, a pid that the machine gave to somebody else, or a
     backend that outlived its postmaster, would keep the server from starting.
@@ -111,7 +118,8 @@ def clear_remains(data: Path) -> None:
         raise Unavailable(
             f"the processes {remains} of an earlier server on {data} do not end; end them and try again"
         )
-    (data / "postmaster.pid").unlink(missing_ok=True)
+    for stale in (data / "postmaster.pid", socket_path, socket_path.with_name(f"{socket_path.name}.lock")):
+        stale.unlink(missing_ok=True)
 
 
 def _wait_until_none(data: Path, seconds: float) -> None:

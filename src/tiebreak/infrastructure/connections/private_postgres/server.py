@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tiebreak.errors import Misconfigured, Unavailable
-from tiebreak.infrastructure.connections.private_postgres.binaries import discover, select
+from tiebreak.infrastructure.connections.private_postgres.binaries import Binaries, discover, select
 from tiebreak.infrastructure.connections.private_postgres.folder import Folder, resolve_home
 from tiebreak.infrastructure.connections.private_postgres.locks import FileLock
 from tiebreak.infrastructure.connections.private_postgres.order import Order
@@ -45,12 +46,17 @@ class PrivatePostgres:
 
     @classmethod
     def open(
-        cls, home: Path | None = None, *, fsync: bool = True, patience: float = PATIENCE_SECONDS
+        cls,
+        home: Path | None = None,
+        *,
+        fsync: bool = True,
+        patience: float = PATIENCE_SECONDS,
+        programs: Callable[[], Iterable[Binaries]] = discover,
     ) -> Self:
         """Join the server of this data folder, or start it. Any number of processes may do so at once.
 
         `fsync=False` gives up safety against power cuts for speed, for tests; a server that runs already keeps its
-        own setting. `patience` is in seconds.
+        own setting. `patience` is in seconds. `programs` lists the installations to choose from, the preferred first.
 
         Raises:
             Misconfigured: no programs, no usable folder, no identity to run as; the message names the remedy.
@@ -61,7 +67,7 @@ class PrivatePostgres:
         folder.create()
         hold = _open_lock(folder.clients_lock)
         try:
-            _join(folder, hold, fsync=fsync, deadline=deadline)
+            _join(folder, hold, deadline, lambda: _start(folder, programs(), fsync=fsync, deadline=deadline))
             return cls(folder, hold)
         except BaseException:  # whatever ends the attempt, also Ctrl-C, must not keep a server alive
             hold.close()
@@ -90,7 +96,7 @@ def _open_lock(path: Path) -> FileLock:
         ) from exc
 
 
-def _join(folder: Folder, hold: FileLock, *, fsync: bool, deadline: float) -> None:
+def _join(folder: Folder, hold: FileLock, deadline: float, start: Callable[[], None]) -> None:
     # Held alone only by a guardian on its way out; with our hold on it, none goes any more.
     _in_time(hold.shared(deadline), folder)
     with _open_lock(folder.start_lock) as turn:
@@ -100,7 +106,12 @@ def _join(folder: Folder, hold: FileLock, *, fsync: bool, deadline: float) -> No
             if _guarded(folder):
                 time.sleep(POLL_SECONDS)
             else:
-                _start(folder, fsync=fsync, deadline=deadline)
+                start()
+        if not folder.password.exists():
+            raise Misconfigured(
+                f"{folder.password} is gone while the server runs; end every Tiebreak process on {folder.home}, "
+                "and the next start makes a new password"
+            )
 
 
 def _in_time(so_far: bool, folder: Folder) -> None:
@@ -117,12 +128,11 @@ def _guarded(folder: Folder) -> bool:
 
 
 def _ready(folder: Folder) -> bool:
-    return _guarded(folder) and folder.password.exists() and accepts(folder.data, folder.socket)
+    return _guarded(folder) and accepts(folder.data, folder.socket)
 
 
-def _start(folder: Folder, *, fsync: bool, deadline: float) -> None:
-    binaries = select(discover(), major=folder.major(), data=folder.data)
-    order = Order(folder.home, binaries, fsync)
+def _start(folder: Folder, found: Iterable[Binaries], *, fsync: bool, deadline: float) -> None:
+    order = Order(folder.home, select(found, major=folder.major(), data=folder.data), fsync)
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     with subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
         [sys.executable, "-P", "-m", _GUARDIAN, order.to_json()],
