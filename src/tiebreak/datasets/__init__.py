@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Datasets under a name, in versions by content: what is asked, and what would be right."""
