@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""Runs: a dataset through the variants of a test, resumable, within a budget, every item exactly once in the results."""

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from tiebreak.experiments.definition import Definition
+from tiebreak.providers.model import Price
 
 
 class RunState(StrEnum):
@@ -38,6 +39,12 @@ class PlannedVariant(BaseModel):
     input_price: Decimal | None = None
     output_price: Decimal | None = None
 
+    def price(self) -> Price | None:
+        """The price the run began with."""
+        if self.input_price is None or self.output_price is None:
+            return None
+        return Price(self.input_price, self.output_price, "list")
+
 
 class Plan(BaseModel):
     """Frozen at the start of a run: later edits of prompts or providers' names do not change what is compared."""
@@ -51,7 +58,11 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where a run stands. Money in nano-dollars."""
+    """Where a run stands, as of `as_of` on the database's clock. Money in nano-dollars.
+
+    `active_ms` counts the time in the state running, the present stretch included. The two marks are (time, done)
+    pairs some seconds apart, the newer one first.
+    """
 
     id: UUID
     test_id: UUID
@@ -77,4 +88,65 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     resumed_at: datetime | None
+    ended_at: datetime | None
+    as_of: datetime
+
+
+class TaskKey(NamedTuple):
+    """Which task of a run: the item's position, the variant's place in the plan, the repeat."""
+
+    position: int
+    variant: int
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A claimed task, with the item it is about."""
+
+    key: TaskKey
+    inputs: dict[str, Any]
+    expected: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a task ended, as its row keeps it: an answer with its scores, or the failure that was left after retries."""
+
+    key: TaskKey
+    model: str | None
+    text: str | None
+    finish_reason: str | None
+    error: str | None
+    error_detail: str | None
+    calls: int
+    latency_us: int | None
+    first_token_us: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_nano: int | None
+    scores: str  # JSON: {"<metric>": [value or null, reason or null]}
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A task as its row shows it, with the item it is about."""
+
+    key: TaskKey
+    item_id: str
+    inputs: dict[str, Any]
+    expected: str | None
+    state: str
+    model: str | None
+    text: str | None
+    finish_reason: str | None
+    error: str | None
+    error_detail: str | None
+    calls: int | None
+    latency_us: int | None
+    first_token_us: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_nano: int | None
+    scores: dict[str, list[Any]] | None
     ended_at: datetime | None

@@ -1,0 +1,63 @@
+"""Hard limits of a run, and a run's share of the workers."""
+
+from enum import StrEnum
+
+from tiebreak.experiments.definition import Budget
+from tiebreak.providers.model import NANO
+
+
+class Limit(StrEnum):
+    """What a budget limits."""
+
+    MONEY = "money"
+    REQUESTS = "requests"
+    TIME = "time"
+
+
+# The reason of the pause; the numbers stand beside it in the progress document.
+REASONS: dict[Limit, str] = {
+    Limit.MONEY: "budget: the money is spent; raise max_cost and resume",
+    Limit.REQUESTS: "budget: the requests are used up; raise max_requests and resume",
+    Limit.TIME: "budget: the time is over; raise max_seconds and resume",
+}
+
+
+def reached(
+    *,
+    max_cost_nano: int | None,
+    cost_nano: int,
+    max_requests: int | None,
+    calls: int,
+    max_seconds: int | None,
+    active_ms: int,
+) -> Limit | None:
+    """Which limit stops the run, or None. The statement that ends tasks decides the same in SQL."""
+    if max_cost_nano is not None and cost_nano >= max_cost_nano:
+        return Limit.MONEY
+    if max_requests is not None and calls >= max_requests:
+        return Limit.REQUESTS
+    if max_seconds is not None and active_ms >= max_seconds * 1000:
+        return Limit.TIME
+    return None
+
+
+def nano(dollars: float | None) -> int | None:
+    """US dollars in nano-dollars."""
+    return None if dollars is None else round(dollars * NANO)
+
+
+def merged(budget: Budget, change: Budget | None) -> Budget:
+    """The budget with the fields that `change` sets, null included; the others stay."""
+    if change is None:
+        return budget
+    return budget.model_copy(update={name: getattr(change, name) for name in change.model_fields_set})
+
+
+def share(concurrency: int, workers: int, rank: int) -> int:
+    """How many of a run's calls in flight fall to the worker of this rank (from 0) among all that live.
+
+    The shares add up to the run's concurrency, except that everybody has at least one: a worker that is stopped,
+    but not gone, must not block a run of low concurrency.
+    """
+    workers = max(workers, 1)
+    return max(1, concurrency // workers + (rank < concurrency % workers))

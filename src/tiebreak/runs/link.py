@@ -1,0 +1,77 @@
+"""A worker's way to the database, which may be away for a while."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import asyncpg
+import structlog
+
+from tiebreak.clock import Clock
+from tiebreak.errors import Unavailable
+from tiebreak.infrastructure.connections.postgres import Database
+
+Answer = TypeVar("Answer")
+
+# What passes by itself: lost or refused connections, a server that starts, stops or is out of room, a deadlock.
+AWAY: Final = (
+    Unavailable,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+)
+FIRST_WAIT: Final = 0.05  # seconds
+LONGEST_WAIT: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether asking again can help; a value that PostgreSQL cannot take stays wrong."""
+    return isinstance(error, AWAY) and not isinstance(error, asyncpg.DataError)
+
+
+class Link:
+    """Raw connections from the pool; while the database is away, it waits, and says so once."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._away = False
+
+    async def once(self, question: Callable[[asyncpg.Connection], Awaitable[Answer]]) -> Answer:
+        """Ask on a connection of the pool; whatever goes wrong is the caller's."""
+        pool = await self._database.pool()
+        async with pool.acquire(timeout=self._database.config.pool_timeout) as connection:
+            return await question(connection)
+
+    async def ask(self, question: Callable[[asyncpg.Connection], Awaitable[Answer]]) -> Answer:
+        """Ask until the database answers; the caller bounds the time by cancelling."""
+        wait = FIRST_WAIT
+        while True:
+            try:
+                answer = await self.once(question)
+            except AWAY as exc:
+                if not passes(exc):
+                    raise
+                self.lost(exc)
+                await self._clock.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+            else:
+                self.found()
+                return answer
+
+    def lost(self, error: BaseException) -> None:
+        """The database did not answer: one line in the log when that is new."""
+        if not self._away:
+            log.warning("database away", reason=str(error).split("\n", 1)[0] or type(error).__name__)
+        self._away = True
+
+    def found(self) -> None:
+        """The database answered: one line in the log when that is new."""
+        if self._away:
+            log.info("database back")
+        self._away = False

@@ -1,0 +1,143 @@
+"""From a task to a request and from what came back to a row: pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tiebreak.evaluation import checks as evaluation_checks
+from tiebreak.evaluation.model import Answer, Score
+from tiebreak.experiments.definition import Definition
+from tiebreak.prompts import template
+from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Price, ProviderError
+from tiebreak.runs.model import Plan, PlannedVariant, Result, Task, TaskKey
+
+MAX_DETAIL = 500  # characters of an error's text that are kept
+MAX_INTEGER = 2**31 - 1
+MAX_COST_NANO = 10**15  # a million dollars for one answer: beyond it, a count of tokens is not believed
+TEMPLATE_FAILURE = "template"  # stored beside the words of providers.model.Failure
+
+Check = tuple[str, Callable[[Answer], Score]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The checks of a test by metric name. `slow` ones may take milliseconds and belong into a thread."""
+
+    all: tuple[Check, ...]
+    slow: bool
+
+    def score(self, answer: Answer) -> str:
+        """What every check says, as the row keeps it: {"<metric>": [value or null, reason or null]}."""
+        scores = {name: check(answer) for name, check in self.all}
+        return msgspec.json.encode({name: (s.value, s.reason) for name, s in scores.items()}).decode()
+
+
+def build_checks(definition: Definition) -> Checks:
+    """The checks of the definition, compiled once for a run."""
+    metrics = [(metric.name, metric.check) for metric in definition.metrics if metric.check is not None]
+    return Checks(
+        tuple((name, evaluation_checks.build(check)) for name, check in metrics),
+        any(check.kind in ("regex", "json_schema") for _, check in metrics),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Makes the requests of one variant; its templates are compiled once for a run."""
+
+    variant: PlannedVariant
+    template: Callable[[dict[str, object]], str]
+    system: Callable[[dict[str, object]], str] | None
+    price: Price | None
+    stream: bool
+
+    def request(self, inputs: dict[str, object]) -> ChatRequest:
+        """The request for one item.
+
+        Raises:
+            InvalidInput: the template cannot be rendered with these inputs.
+        """
+        user = Message("user", self.template(inputs))
+        messages = (user,) if self.system is None else (Message("system", self.system(inputs)), user)
+        return ChatRequest(self.variant.model, messages, self.variant.parameters, self.stream)
+
+
+def build_writers(plan: Plan) -> tuple[Writer, ...]:
+    """One writer for each variant of the plan, in its order."""
+    return tuple(
+        Writer(
+            variant,
+            template.compile(variant.template),
+            None if variant.system is None else template.compile(variant.system),
+            variant.price(),
+            plan.stream,
+        )
+        for variant in plan.variants
+    )
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL can keep it: no NUL, no half of a surrogate pair; each becomes U+FFFD."""
+    if text.isascii():
+        return text if "\x00" not in text else text.replace("\x00", "�")
+    return text.replace("\x00", "�").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _whole(value: int | None, most: int = MAX_INTEGER) -> int | None:
+    return None if value is None else min(max(value, 0), most)
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e6)
+
+
+def answered(key: TaskKey, response: ChatResponse, price: Price | None, scores: str) -> Result:
+    """A task that got its answer. Cost is unknown where the price or the usage is."""
+    usage = response.usage
+    cost = price.cost_nano(usage) if price is not None and usage is not None else None
+    return Result(
+        key=key,
+        model=storable(response.model),
+        text=storable(response.text),
+        finish_reason=None if response.finish_reason is None else storable(response.finish_reason),
+        error=None,
+        error_detail=None,
+        calls=response.calls,
+        latency_us=_microseconds(response.latency),
+        first_token_us=_microseconds(response.first_token),
+        input_tokens=_whole(usage.input_tokens if usage else None),
+        output_tokens=_whole(usage.output_tokens if usage else None),
+        cost_nano=_whole(cost, MAX_COST_NANO),
+        scores=scores,
+    )
+
+
+def failed(key: TaskKey, failure: str, detail: str, calls: int, scores: str) -> Result:
+    """A task whose call failed after its retries, or could not be made."""
+    return Result(
+        key=key,
+        model=None,
+        text=None,
+        finish_reason=None,
+        error=failure,
+        error_detail=storable(detail)[:MAX_DETAIL],
+        calls=calls,
+        latency_us=None,
+        first_token_us=None,
+        input_tokens=None,
+        output_tokens=None,
+        cost_nano=None,
+        scores=scores,
+    )
+
+
+def from_error(task: Task, error: ProviderError, checks: Checks) -> Result:
+    """The row of a call that failed; checks count it as wrong."""
+    scores = checks.score(Answer(None, None, task.expected))
+    return failed(task.key, error.failure.value, error.detail, error.calls, scores)
+
+
+def spent(results: Sequence[Result]) -> int:
+    """Nano-dollars of these results, as far as they are known."""
+    return sum(result.cost_nano or 0 for result in results)
