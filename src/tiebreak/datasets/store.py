@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.datasets.model import DatasetVersion, Item, StoredItem
@@ -102,7 +102,7 @@ async def list_latest(tx: AsyncConnection, limit: int, after: UUID | None) -> li
     """One more than `limit` datasets by age, each in its latest version."""
     newest = (
         _versions()
-        .distinct(dataset_versions.c.dataset_id)
+        .ext(distinct_on(dataset_versions.c.dataset_id))
         .order_by(dataset_versions.c.dataset_id, dataset_versions.c.version.desc())
         .limit(limit + 1)
     )

@@ -81,7 +81,7 @@ def _invalid(faults: list[Fault], unit: str) -> InvalidInput:
     return InvalidInput(shown + more, faults=faults)
 
 
-def _repeated(hashes: array[int]) -> frozenset[int]:
+def _repeated(hashes: "array[int]") -> frozenset[int]:
     import numpy as np  # on use: importing it takes longer than most surveys
 
     ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))

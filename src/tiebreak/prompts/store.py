@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.ids import new_id
@@ -99,7 +99,7 @@ async def list_latest(tx: AsyncConnection, limit: int, after: UUID | None) -> li
     """One more than `limit` prompts by age, each in its latest version."""
     newest = (
         _versions()
-        .distinct(prompt_versions.c.prompt_id)
+        .ext(distinct_on(prompt_versions.c.prompt_id))
         .order_by(prompt_versions.c.prompt_id, prompt_versions.c.version.desc())
         .limit(limit + 1)
     )
