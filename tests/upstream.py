@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,9 +20,15 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    reader: asyncio.StreamReader = field(repr=False)
 
     def json(self):
         return json.loads(self.body)
+
+    async def client_left(self) -> None:
+        """Wait until the client closes its side."""
+        with suppress(ConnectionError):
+            await self.reader.read(1)
 
 
 Wire = asyncio.StreamWriter
@@ -75,12 +83,14 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     method, path, _ = first.split(" ")
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Received(method, path, headers, body)
+    return Received(method, path, headers, body, reader)
 
 
 @asynccontextmanager
-async def upstream(*script: Answer, host: str = "127.0.0.1") -> AsyncIterator[Upstream]:
-    """The server while the block runs."""
+async def upstream(
+    *script: Answer, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Upstream]:
+    """The server while the block runs; host "::" means every address of this machine."""
     made = Upstream(list(script))
     tasks: set[asyncio.Task] = set()
 
@@ -94,9 +104,15 @@ async def upstream(*script: Answer, host: str = "127.0.0.1") -> AsyncIterator[Up
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(connected, host, 0, limit=1 << 20)
+    everywhere = host == "::" and socket.has_dualstack_ipv6()
+    listening = (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        if everywhere
+        else socket.create_server(("0.0.0.0" if host == "::" else host, 0))
+    )
+    server = await asyncio.start_server(connected, sock=listening, limit=1 << 20, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
-    made.url = f"http://{f'[{host}]' if ':' in host else host}:{made.port}"
+    made.url = f"http://127.0.0.1:{made.port}"
     try:
         yield made
     finally:
@@ -158,10 +174,10 @@ def streamed(*pieces: bytes, gap: float = 0.0, ending: bool = True) -> Answer:
     return answer
 
 
-async def silence(_: Received, writer: Wire) -> None:
+async def silence(request: Received, writer: Wire) -> None:
     """Take the request and never answer, until the client leaves."""
-    while not writer.is_closing():
-        await asyncio.sleep(0.02)
+    await request.client_left()
+    writer.close()
 
 
 async def hang_up(_: Received, writer: Wire) -> None:

@@ -96,7 +96,7 @@ def _complaint(url: str, outbound: Outbound) -> str | None:
         return f"is not a URL ({exc})"
     if parts.scheme not in ("http", "https") or not parts.host:
         return "must begin with http:// or https:// and name a host"
-    if parts.user is not None or parts.password is not None or "@" in parts.raw_authority:
+    if "@" in re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[0]:
         return "carries a user name; give the key as the provider's secret instead"
     if "#" in url or "?" in url:
         return "has a query or a fragment; calls add their own path, so leave both out"
@@ -122,11 +122,13 @@ def check_url(url: str, outbound: Outbound) -> str:
     """
     complaint = _complaint(url, outbound)
     if complaint is not None:
-        message = f"base_url {url[:200]!r}: {complaint}"
+        shown = re.sub(r"//[^/]*@", "//…@", url[:200])  # what stands there may be a password
+        message = f"base_url {shown!r}: {complaint}"
         raise InvalidInput(message, faults=[Fault("/base_url", message)])
     return url.rstrip("/")
 
 
 def same_origin(one: str, other: str) -> bool:
     """Whether two base URLs lead to the same scheme, host and port."""
-    return URL(one).origin() == URL(other).origin()
+    first, second = URL(one), URL(other)
+    return (first.scheme, first.host, first.port) == (second.scheme, second.host, second.port)

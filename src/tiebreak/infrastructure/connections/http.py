@@ -167,9 +167,11 @@ class _Resolver(AbstractResolver):
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  (aiohttp's signature)
     ) -> list[ResolveResult]:
         found = await self._lookup(host, port)
+        if not found:
+            raise OSError("the name has no address")
         refusals = [refusal(address, self._outbound) for address in found]
         allowed = [address for address, no in zip(found, refusals, strict=True) if no is None]
-        if not allowed and refusals:
+        if not allowed:
             raise AddressRefused(f"{host} resolves to an address that is refused: {refusals[0]}")
         return [
             ResolveResult(
