@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -55,7 +56,8 @@ class ConcurrencyLimit:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._waiting.remove(turn)
+                with suppress(ValueError):  # `_wake` may have passed over it already
+                    self._waiting.remove(turn)
             else:
                 self._leave()  # the slot was handed to us as we were cancelled
             raise
