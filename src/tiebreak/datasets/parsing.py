@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from tiebreak.datasets.columns import ColumnMapping, Roles, roles
 from tiebreak.datasets.model import Item
 from tiebreak.errors import Fault, InvalidInput, PayloadTooLarge
-from tiebreak.infrastructure.rest.text import storable_json, unstorable
+from tiebreak.infrastructure.rest.text import pointer, storable_json, unstorable
 
 MAX_LINE = 10 * 2**20  # bytes; of CSV also of a record, which can go over many lines
 MAX_ID = 200  # characters: an index entry has to hold it
@@ -24,11 +24,6 @@ MAX_ID = 200  # characters: an index entry has to hold it
 csv.field_size_limit(MAX_LINE)
 
 Record = Mapping[str, JsonValue]
-
-
-def pointer(column: str) -> str:
-    """A column as the RFC 6901 pointer into its record."""
-    return "/" + column.replace("~", "~0").replace("/", "~1")
 
 
 def place(fault: Fault, unit: str = "line") -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from tiebreak.infrastructure.rest.text import Text, storable, storable_json, unstorable
+from tiebreak.infrastructure.rest.text import Text, pointer, storable, storable_json, unstorable
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
@@ -58,3 +58,8 @@ def test_a_json_value_that_cannot_be_kept_is_named_with_its_place(value, reason)
 def test_a_json_value_that_can_be_kept_is_given_back():
     value = {"a": [1, 2.5, True, None, "é", {"b": -(2**63)}]}
     assert storable_json(value) is value
+
+
+def test_a_pointer_escapes_what_separates_its_parts():
+    assert pointer() == ""
+    assert pointer("variants", 1, "a/b~c") == "/variants/1/a~1b~0c"

@@ -73,3 +73,8 @@ def storable_json(value: JsonValue) -> JsonValue:
             raise ValueError(f"{place} {reason}")
         open_values.extend((name, depth + 1, child) for name, child in _children(inner))
     return value
+
+
+def pointer(*parts: str | int) -> str:
+    """An RFC 6901 JSON pointer: `pointer("a/b", 0)` is "/a~1b/0"."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
