@@ -13,7 +13,7 @@ from typing import Self
 from tiebreak.infrastructure.connections.private_postgres.folder import Folder
 from tiebreak.infrastructure.connections.private_postgres.postmaster import processes_in
 
-CLIENT = Path(__file__).parent / "infrastructure" / "connections" / "private_client.py"
+CLIENT = Path(__file__).parent / "infrastructure" / "connections" / "private_postgres" / "private_client.py"
 
 
 def guardian_pid(home: Path) -> int:
@@ -42,7 +42,7 @@ def left_over(home: Path) -> list[int]:
             line = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "private_postgres.guardian" in line and f'"{home}"' in line and alive(int(entry.name)):
+        if "private_postgres.guardian" in line and json.dumps(str(home)) in line and alive(int(entry.name)):
             found.append(int(entry.name))
     return found
 
@@ -63,10 +63,11 @@ class Client:
         home: Path,
         *,
         major: int | None = None,
-        command: Sequence[str] = (sys.executable,),
+        command: Sequence[str] = (sys.executable, str(CLIENT)),
         environment: Mapping[str, str] | None = None,
+        uid: int | None = None,
     ) -> None:
-        arguments = [str(CLIENT), str(home)] + ([str(major)] if major else [])
+        arguments = [str(home)] + ([str(major)] if major else [])
         self._process = subprocess.Popen(
             [*command, *arguments],
             stdin=subprocess.PIPE,
@@ -75,6 +76,10 @@ class Client:
             text=True,
             start_new_session=True,
             env=dict(environment) if environment is not None else None,
+            cwd="/",
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
         )
         self.pid = self._process.pid
 

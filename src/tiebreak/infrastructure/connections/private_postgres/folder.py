@@ -38,19 +38,24 @@ def resolve_home(home: Path | None) -> Path:
         Misconfigured: the user has no home folder to put it in.
     """
     if home is None:
-        from platformdirs import user_data_path  # lazy: most callers name their folder
-
         is_root = os.geteuid() == 0
-        home = default_home(
-            user_data=user_data_path("tiebreak"),
-            is_root=is_root,
-            namespaces=not is_root or _namespaces_work(),
-        )
-        if not home.is_absolute():
-            raise Misconfigured(
-                f"the user with uid {os.geteuid()} has no home folder for the data; set TIEBREAK_HOME to a folder"
-            )
+        namespaces = not is_root or _namespaces_work()
+        home = default_home(user_data=_user_data(), is_root=is_root, namespaces=namespaces)
     return home.expanduser().resolve()
+
+
+def _user_data() -> Path:
+    from platformdirs import user_data_path  # lazy: most callers name their folder
+
+    try:
+        path = user_data_path("tiebreak")
+    except RuntimeError:
+        path = Path()
+    if not path.is_absolute():
+        raise Misconfigured(
+            f"the user with uid {os.geteuid()} has no home folder for the data; set TIEBREAK_HOME to a folder"
+        )
+    return path
 
 
 def _namespaces_work() -> bool:
@@ -135,10 +140,9 @@ class Folder:
                 "set TIEBREAK_HOME to a folder of yours, or DATABASE_URL to a PostgreSQL server"
             ) from exc
 
-    def dsn(self) -> str:
-        """The URL of our database, password included."""
-        password = self.password.read_text().strip()
-        return f"postgresql://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(self.sockets))}"
+    def dsn(self, password: str) -> str:
+        """The URL of our database."""
+        return f"postgresql://{ROLE}:{quote(password, safe='')}@/{DATABASE}?host={quote(str(self.sockets))}"
 
     def new_password(self) -> str:
         """Make a password and store it; the file is complete or absent."""

@@ -41,7 +41,7 @@ class PrivatePostgres:
 
     def __init__(self, folder: Folder, hold: FileLock) -> None:
         self.home = folder.home
-        self.dsn = folder.dsn()
+        self.dsn = folder.dsn(folder.password.read_text().strip())
         self._hold = hold
 
     @classmethod
