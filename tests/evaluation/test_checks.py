@@ -30,6 +30,8 @@ RIGHT, WRONG = Score(1.0), Score(0.0)
         ({"kind": "exact"}, "paris", "Paris", WRONG),
         ({"kind": "exact", "ignore_case": True}, "STRASSE", "straße", RIGHT),
         ({"kind": "exact"}, "Paris.", "Paris", WRONG),
+        ({"kind": "exact", "line": "A:"}, "Not Rome.\nA: Paris ", "Paris", RIGHT),
+        ({"kind": "exact", "line": "A:"}, "Paris", "Paris", WRONG),
         ({"kind": "contains"}, "It is Paris.", "Paris", RIGHT),
         ({"kind": "contains"}, "It is paris.", "Paris", WRONG),
         ({"kind": "contains", "ignore_case": True}, "It is PARIS.", "Paris", RIGHT),

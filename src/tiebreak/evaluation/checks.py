@@ -69,7 +69,8 @@ def _exact(config: ExactCheck) -> Check:
             return NO_EXPECTED
         if answer.text is None:
             return FAILED
-        same = _fold(answer.text.strip(), config) == _fold(expected, config)
+        said = _line(answer.text, config.line) if config.line else answer.text
+        same = _fold(said.strip(), config) == _fold(expected, config)
         return RIGHT if same else _missing(answer)
 
     return check

@@ -11,9 +11,13 @@ class _Config(BaseModel):
 
 
 class ExactCheck(_Config):
-    """The text equals the expected answer, surrounding white space aside."""
+    """The text, or what follows `line` on the last line that begins with it, equals the expected answer.
+
+    White space around either does not count.
+    """
 
     kind: Literal["exact"]
+    line: str | None = Field(default=None, min_length=1, examples=["A:"])
     ignore_case: bool = False
 
 
