@@ -117,7 +117,7 @@ class Lane:
         ):
             shelf.flying += 1
             self._tasks.create_task(self._call(shelf.ready.popleft()))
-        if len(shelf.ready) * 2 <= slots:
+        if slots - len(shelf.ready) >= _batch(slots):
             self._hungry.set()
 
     async def _call(self, task: Task) -> None:
@@ -166,8 +166,9 @@ class Lane:
         while not self._stopping:
             self._hungry.clear()
             self._stirred.clear()
-            missing = self._slots() - len(shelf.ready)
-            if len(shelf.ready) >= missing or not self._affordable():
+            slots = self._slots()
+            missing = slots - len(shelf.ready)
+            if missing < _batch(slots) or not self._affordable():
                 await self._hungry.wait()
             elif not await self._claim(missing):
                 await self._judge_held_back()
@@ -253,6 +254,11 @@ class Lane:
             # The leases run out by themselves; what ends the lane must not be hidden by this.
             if not passes(exc):
                 log.exception("tasks not given back", run=str(self._lease.run_id))
+
+
+def _batch(slots: int) -> int:
+    """The fewest tasks worth a claim. As many tasks are ready as there are slots, because answers may come in bursts."""
+    return max(1, slots // 4)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
