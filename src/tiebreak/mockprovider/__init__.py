@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""A vendor on loopback that says what it is: simulated and recorded models behind a real HTTP server."""

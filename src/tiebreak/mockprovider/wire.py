@@ -1,0 +1,197 @@
+"""HTTP/1.1, the server's side: one connection after another read by httptools, answers written as bytes.
+
+Raw asyncio and no framework, because the mock stands beside what it measures on the same cores, and because a
+vendor's faults (half an answer, none at all) are what frameworks prevent.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+
+from tiebreak.clock import Clock
+from tiebreak.mockprovider.chat import FINGERPRINT, Refusal, error_document
+
+MAX_REQUEST = 10 * 1024 * 1024 + 64 * 1024  # bytes, head and body together
+MAX_WAITING = 16  # pipelined requests of one connection
+REQUEST_SECONDS = 60.0  # from a request's first byte to its last
+
+JSON = "application/json"
+HTML = "text/html; charset=utf-8"
+EVENTS = "text/event-stream; charset=utf-8"
+
+_STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+_LABEL = f"server: {FINGERPRINT}\r\nx-mock-provider: {FINGERPRINT}\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A complete request; header names in lower case, `arrived` in monotonic seconds."""
+
+    method: str
+    target: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    keep_alive: bool
+    arrived: float
+
+
+class Exchange:
+    """The answer to one request: `respond` once, or `begin`, `send` and `end`, or `drop`."""
+
+    def __init__(self, transport: asyncio.Transport, *, keep_alive: bool) -> None:
+        self._transport = transport
+        self._keep_alive = keep_alive
+
+    def respond(
+        self, status: int, body: bytes, *, kind: str = JSON, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send a whole answer."""
+        head = self._head(status, kind, headers or {}, f"content-length: {len(body)}")
+        self._transport.write(head + body)
+        self._finish()
+
+    def begin(self, status: int, kind: str) -> None:
+        """Send the head of an answer whose length is not known."""
+        self._transport.write(self._head(status, kind, {}, "transfer-encoding: chunked"))
+
+    def send(self, data: bytes) -> None:
+        """Send a piece."""
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def end(self) -> None:
+        """Send the end of a chunked answer."""
+        self._transport.write(b"0\r\n\r\n")
+        self._finish()
+
+    def drop(self) -> None:
+        """End the connection without another byte."""
+        self._transport.abort()
+
+    def _head(self, status: int, kind: str, headers: Mapping[str, str], length: str) -> bytes:
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        connection = "" if self._keep_alive else "connection: close\r\n"
+        line = _STATUS.get(status, f"{status} ")
+        return (
+            f"HTTP/1.1 {line}\r\n{_LABEL}content-type: {kind}\r\n{more}{connection}{length}\r\n\r\n".encode(
+                "latin-1"
+            )
+        )
+
+    def _finish(self) -> None:
+        if not self._keep_alive:
+            self._transport.close()
+
+
+Serve = Callable[[Request, Exchange], Awaitable[None]]
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests and has them served one at a time, in order; a client that leaves cancels its request."""
+
+    def __init__(self, serve: Serve, connections: "set[Connection]", clock: Clock) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
+        self._serve = serve
+        self._connections = connections
+        self._clock = clock
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._received = 0
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection in until it is lost."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio's signature)
+        """Nobody is there to be answered."""
+        self._connections.discard(self)
+        self.closed.set()
+        self._waiting.clear()
+        self._whole()
+        if self.task is not None:
+            self.task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a request that stays incomplete for long ends the connection."""
+        self._received += len(data)
+        if self._received > MAX_REQUEST:
+            self._refuse(413, f"the request is over {MAX_REQUEST} bytes")
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._refuse(400, f"this is not a request of HTTP/1.1 without upgrade: {error}")
+            return
+        if self._received and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._transport.abort)
+
+    def on_message_begin(self) -> None:
+        """Called by the parser, as the next four are."""
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+
+    def on_url(self, url: bytes) -> None:
+        """Called once or more."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called for each header."""
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Let a careful client go on."""
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Called for each piece."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Have the request served, after those before it."""
+        self._whole()
+        method, target = self._parser.get_method().decode("latin-1"), self._target.decode("latin-1")
+        keep_alive = self._parser.should_keep_alive()
+        body, arrived = b"".join(self._body), self._clock.monotonic()
+        self._waiting.append(Request(method, target, self._headers, body, keep_alive, arrived))
+        if len(self._waiting) > MAX_WAITING:
+            self._transport.abort()
+        elif self.task is None:
+            self.task = asyncio.get_running_loop().create_task(self._serve_waiting())
+
+    def _whole(self) -> None:
+        self._received = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    async def _serve_waiting(self) -> None:
+        try:
+            while self._waiting:
+                request = self._waiting.popleft()
+                await self._serve(request, Exchange(self._transport, keep_alive=request.keep_alive))
+        except Exception as error:  # noqa: BLE001  whatever it was: said once, and the client sees an end
+            context = {"message": "mock provider: serving a request failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            self._transport.abort()
+        finally:
+            self.task = None
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self.task is None:
+            exchange = Exchange(self._transport, keep_alive=False)
+            exchange.respond(status, error_document(Refusal(status, message)))
+        else:
+            self._transport.abort()
