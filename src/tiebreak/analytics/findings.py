@@ -88,15 +88,21 @@ class Judged:
             goals.append(self.needed(margin if self.gain.estimate > 0 else -margin))
         return min((goal for goal in goals if goal is not None), default=None)
 
+    def amount(self) -> str:
+        """`+13.0 points, 95 % interval [+10.4, +15.7]`, as variant − control."""
+        size, interval = self._parts()
+        return f"{size}, {interval}"
+
     def text(self) -> str:
-        """`+13.0 points on correct, 95 % interval [+10.4, +15.7]`, as variant − control."""
-        e = self.evidence
-        shown = e.pairs or self.gain
-        unit = wording.unit_of(e.metric)
-        amount = wording.difference(shown.estimate, shown.interval(self.level.alpha), self.level.alpha, unit)
-        size, comma, rest = amount.partition(", ")
-        lower = " (lower is better)" if e.metric.good == "lower" else ""
-        return f"{size} on {self.name}{lower}{comma}{rest}"
+        """The amount with the metric's name: `+13.0 points on correct, 95 % interval …`."""
+        size, interval = self._parts()
+        lower = " (lower is better)" if self.evidence.metric.good == "lower" else ""
+        return f"{size} on {self.name}{lower}, {interval}"
+
+    def _parts(self) -> tuple[str, str]:
+        shown, alpha = self.evidence.pairs or self.gain, self.level.alpha
+        unit = wording.unit_of(self.evidence.metric)
+        return wording.difference(shown.estimate, shown.interval(alpha), alpha, unit)
 
 
 def judge(evidence: Evidence, level: Level) -> Judged | None:

@@ -67,7 +67,8 @@ def _limit(judged: Judged, value: float | None) -> str:
 def _too_few(variant: str, short: Sequence[Judged]) -> Conclusion:
     worst = max(short, key=lambda j: j.gain.enough - j.gain.n)
     have, enough = wording.count(worst.gain.n, "item"), worst.gain.enough
-    sentence = f"{have} with a {worst.name} of {variant} are too few for a call; it takes at least {enough}"
+    both = f"{variant} and {worst.evidence.control}"
+    sentence = f"{have} with {worst.name} for both {both} are too few for a call; it takes at least {enough}"
     return _unsettled(
         variant, sentence, f"Needs at least {wording.count(enough - worst.gain.n, 'more item')}."
     )
@@ -75,7 +76,7 @@ def _too_few(variant: str, short: Sequence[Judged]) -> Conclusion:
 
 def _broken(variant: str, broken: Sequence[Judged], primaries: Sequence[Judged]) -> Conclusion:
     parts = [
-        f"{j.name} ({j.text()}, where {_limit(j, j.evidence.metric.threshold)} worse is the most allowed)"
+        f"{j.name} ({j.amount()}, where {_limit(j, j.evidence.metric.threshold)} worse is the most allowed)"
         for j in broken
     ]
     noun = "guardrail" if len(broken) == 1 else "guardrails"
@@ -185,12 +186,12 @@ def _ship_cheaper(variant: str, primaries: Sequence[Judged], cost: Judged, items
 
 
 def _cost(cost: Judged) -> str:
-    """`it costs 41 % less (−$0.0012 on cost_usd …)`."""
+    """`it costs 41 % less (−$0.0012, 95 % interval …)`."""
     base, gain = cost.evidence.control_mean or 0.0, cost.gain.estimate
     if gain == 0:
-        return f"it costs the same ({cost.text()})"
+        return f"it costs the same ({cost.amount()})"
     part = f"{wording.percent(float(f'{abs(gain) / base:.2g}'))} " if base > 0 else ""
-    return f"it costs {part}{'less' if gain > 0 else 'more'} ({cost.text()})"
+    return f"it costs {part}{'less' if gain > 0 else 'more'} ({cost.amount()})"
 
 
 def _until_cheaper(cost: Judged) -> str:

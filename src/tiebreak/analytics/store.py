@@ -25,8 +25,8 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.analytics.model import Cell, Observed, RunSummary, Tally
-from tiebreak.experiments.definition import Metric
-from tiebreak.runs.model import Plan, RunState
+from tiebreak.experiments.definition import Definition, Metric
+from tiebreak.runs.model import RunState
 from tiebreak.runs.tables import run_tasks, runs
 
 FAILED, NO_USAGE, NO_PRICE = "failed", "no_usage", "no_price"
@@ -56,7 +56,17 @@ async def latest_run(tx: AsyncConnection, test_id: UUID) -> RunSummary | None:
     """The run that the results are about."""
     row = (
         await tx.execute(
-            select(runs)
+            select(
+                runs.c.id,
+                runs.c.state,
+                runs.c.reason,
+                runs.c.plan["definition"].label("definition"),
+                runs.c.total,
+                runs.c.done,
+                runs.c.calls,
+                runs.c.tokens,
+                runs.c.cost_nano,
+            )
             .where(runs.c.test_id == test_id)
             .order_by(runs.c.created_at.desc(), runs.c.id.desc())
             .limit(1)
@@ -68,7 +78,7 @@ async def latest_run(tx: AsyncConnection, test_id: UUID) -> RunSummary | None:
         id=row.id,
         state=RunState(row.state),
         reason=row.reason,
-        definition=Plan.model_validate(row.plan).definition,
+        definition=Definition.model_validate(row.definition),
         total=row.total,
         done=row.done,
         calls=row.calls,

@@ -54,14 +54,14 @@ def unsigned(value: float, unit: Unit) -> str:
     return f"{unit.prefix}{value * unit.factor:,.10g}{unit.suffix}"
 
 
-def difference(estimate: float, interval: Interval | None, alpha: float, unit: Unit) -> str:
-    """`+13.0 points, 95 % interval [+10.4, +15.7]`."""
+def difference(estimate: float, interval: Interval | None, alpha: float, unit: Unit) -> tuple[str, str]:
+    """`+13.0 points` and `95 % interval [+10.4, +15.7]`, both as precise as the interval is wide."""
     if interval is None:
-        return f"{signed(estimate, unit, decimals(abs(estimate * unit.factor)))}, no interval"
+        return signed(estimate, unit, decimals(abs(estimate * unit.factor))), "no interval"
     width = (interval.high - interval.low) * unit.factor
     places = decimals(width if width > 0 else abs(estimate * unit.factor))
     low, high = (signed(end, unit, places, bare=True) for end in interval)
-    return f"{signed(estimate, unit, places)}, {percent(1 - alpha)} interval [{low}, {high}]"
+    return signed(estimate, unit, places), f"{percent(1 - alpha)} interval [{low}, {high}]"
 
 
 def percent(part: float) -> str:
