@@ -28,18 +28,18 @@ class Explanation:
     at_key: bool = False
 
 
-def explain(errors: Sequence[ErrorDetails]) -> list[Explanation]:
-    """Pydantic's errors about a definition, with locations from its root."""
-    return [_explain(error) for error in errors]
+def explain(errors: Sequence[ErrorDetails], *, root: int = 0) -> list[Explanation]:
+    """Pydantic's errors about a definition; `root` parts of each location lead to it."""
+    return [_explain(error, error["loc"][root:]) for error in errors]
 
 
-def _explain(error: ErrorDetails) -> Explanation:
-    path, part = _walk(error["loc"])
+def _explain(error: ErrorDetails, location: tuple[str | int, ...]) -> Explanation:
+    path, part = _walk(location)
     at = pointer(*path)
     given = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            return Explanation(at, _unknown(str(path[-1]), _walk(error["loc"][:-1])[1]), at_key=True)
+            return Explanation(at, _unknown(str(path[-1]), _walk(location[:-1])[1]), at_key=True)
         case "missing":
             return Explanation(at, f"the key {path[-1]!r} is missing")
         case "union_tag_not_found":
@@ -104,10 +104,8 @@ def _resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow a reference, and take the alternative that is not null."""
     if "$ref" in part:
         return _resolved(_root()["$defs"][part["$ref"].rpartition("/")[2]])
-    for alternative in part.get("anyOf", ()):
-        if alternative.get("type") != "null":
-            return _resolved(alternative)
-    return part
+    alternatives = [choice for choice in part.get("anyOf", ()) if choice.get("type") != "null"]
+    return _resolved(alternatives[0]) if alternatives else part
 
 
 def _walk(location: Sequence[str | int]) -> tuple[list[str | int], Mapping[str, Any]]:

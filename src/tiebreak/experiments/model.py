@@ -59,6 +59,7 @@ _TO: Mapping[Step, ExperimentState] = {
     Step.FAIL: ExperimentState.FAILED,
 }
 _REMEDY: Mapping[tuple[Step, ExperimentState], str] = {
+    (Step.START, ExperimentState.RUNNING): "it has been started already",
     (Step.START, ExperimentState.PAUSED): "resume it",
     (Step.PAUSE, ExperimentState.DRAFT): "start it first",
     (Step.RESUME, ExperimentState.DRAFT): "start it first",

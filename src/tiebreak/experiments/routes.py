@@ -1,12 +1,18 @@
 """`/api/v1/tests`. Starting, pausing and the like act on runs and live there."""
 
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic_core import ErrorDetails
 from starlette.responses import Response
 
+from tiebreak.errors import Fault, InvalidInput
 from tiebreak.experiments import service
 from tiebreak.experiments.definition import Definition
+from tiebreak.experiments.explanations import explain
 from tiebreak.experiments.model import ExperimentState
 from tiebreak.experiments.schemas import ExperimentDocument, ExperimentListed
 from tiebreak.infrastructure.connections.postgres import Database
@@ -28,9 +34,37 @@ _CREATED: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _ExplainedRoute(APIRoute):
+    """Says what is wrong with a definition as `tiebreak run` says it of a file."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def explained(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as exc:
+                raise _explained(exc) or exc from exc
+
+        return explained
+
+
+def _explained(exc: RequestValidationError) -> InvalidInput | None:
+    """What the errors say of the definition; None when they are about the request around it."""
+    errors: Sequence[ErrorDetails] = exc.errors()
+    for error in errors:
+        missing_body = error["type"] == "missing" and len(error["loc"]) == 1
+        if error["loc"][0] != "body" or error["type"] == "json_invalid" or missing_body:
+            return None
+    faults = [Fault(found.pointer, found.message) for found in explain(errors, root=1)]
+    return InvalidInput("; ".join(str(fault) for fault in faults[:5]), faults=faults)
+
+
 def build_router(*, database: Database) -> APIRouter:
     """The calls on tests."""
-    router = APIRouter(prefix="/api/v1/tests", tags=["tests"], responses=PROBLEM_RESPONSES)
+    router = APIRouter(
+        prefix="/api/v1/tests", tags=["tests"], responses=PROBLEM_RESPONSES, route_class=_ExplainedRoute
+    )
     _add_writes(router, database)
     _add_reads(router, database)
     return router

@@ -70,8 +70,6 @@ def compose(text: str) -> Document:
         mark = exc.problem_mark or exc.context_mark
         message = ", ".join(part for part in (exc.context, exc.problem) if part)
         raise Unreadable([_fault(f"not YAML: {message}", mark)]) from exc
-    except yaml.YAMLError as exc:
-        raise Unreadable([Fault("", f"not YAML: {exc}")]) from exc
     if root is None:
         raise Unreadable([Fault("", "the file is empty", line=1, column=1)])
     reader = _Reader()
