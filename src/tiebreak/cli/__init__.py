@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the part that fills this package."""
+"""The command line, one module per noun. Every command speaks HTTP, so it shows what the API says."""

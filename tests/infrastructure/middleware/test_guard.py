@@ -1,12 +1,13 @@
 """Every clause of "this machine only", one test each, and bodies counted while they come."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from tiebreak.infrastructure.middleware.guard import BodyRules, LoopbackGuard, refusal, wrong_body
+from tiebreak.infrastructure.middleware.guard import BodyRules, LoopbackGuard, refusal, unusable, wrong_body
 
 PORT = 8321
 HOST = (b"host", b"localhost:8321")
@@ -45,8 +46,6 @@ async def ask(
 
     async def receive() -> Message:
         if endless and len(chunks) == 1:
-            import asyncio
-
             await asyncio.Event().wait()
         chunk = chunks.pop(0) if chunks else b""
         return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
@@ -213,6 +212,14 @@ def test_two_different_content_lengths_are_refused():
     assert error.status == 422
 
 
+def test_a_nul_character_in_the_address_is_refused():
+    for path, query in (("/a\x00b", b""), ("/a", b"x=%00"), ("/a", b"x=\x00")):
+        error = unusable(path, query)
+        assert error is not None
+        assert error.status == 422
+    assert unusable("/a", b"x=%2500") is None
+
+
 async def test_a_refused_request_never_reaches_the_application():
     app = Echo()
     status, body = await ask(LoopbackGuard(app, PORT), [(b"host", b"evil.example")])
@@ -284,8 +291,6 @@ async def test_waiting_for_the_client_to_leave_has_no_deadline():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    import asyncio
-
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> Message:
@@ -318,3 +323,56 @@ async def test_websockets_are_closed_and_lifespan_passes():
     assert app.calls == 0
     await guard({"type": "lifespan"}, receive, send)
     assert app.calls == 1
+
+
+async def test_a_stopping_server_ends_its_streams_with_a_whole_answer():
+    ended: list[str] = []
+    sent: list[Message] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        ended.append((await receive())["type"])
+
+    async def receive() -> Message:
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    stopping = asyncio.Event()
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
+    serving = asyncio.create_task(LoopbackGuard(stream, PORT, RULES, stopping)(scope, receive, send))
+    await asyncio.sleep(0.05)
+    assert not serving.done()
+    stopping.set()
+    async with asyncio.timeout(5):
+        await serving
+    assert ended == ["http.disconnect"]
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_a_client_that_leaves_is_told_to_the_stream():
+    seen: list[str] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        seen.append((await receive())["type"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
+    await LoopbackGuard(stream, PORT, RULES, asyncio.Event())(scope, receive, send)
+    assert seen == ["http.disconnect"]

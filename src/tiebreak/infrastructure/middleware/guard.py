@@ -41,6 +41,13 @@ class BodyRules:
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+def unusable(path: str, query: bytes) -> InvalidInput | None:
+    """Why no route can use this address, or None: the database keeps no NUL character."""
+    if "\x00" in path or b"\x00" in query or b"%00" in query:
+        return InvalidInput("the address holds a NUL character (%00); remove it")
+    return None
+
+
 def refusal(headers: Headers, port: int) -> Refused | None:
     """Why a request with these headers is not from this machine's own user, or None."""
     own_hosts = {f"{name}:{port}" for name in LOOPBACK_NAMES}
@@ -101,10 +108,17 @@ def values(headers: Headers, name: bytes) -> list[str]:
 class LoopbackGuard:
     """Pure ASGI: refuses what is not from this machine, and bounds what is."""
 
-    def __init__(self, app: ASGIApp, port: int, bodies: BodyRules | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        port: int,
+        bodies: BodyRules | None = None,
+        stopping: asyncio.Event | None = None,
+    ) -> None:
         self.app = app
         self.port = port
         self.bodies = bodies or BodyRules()
+        self.stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with a problem."""
@@ -115,11 +129,15 @@ class LoopbackGuard:
             await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
             return
         path = scope["path"]
-        error = refusal(scope["headers"], self.port) or wrong_body(scope["headers"], path, self.bodies)
+        error = (
+            refusal(scope["headers"], self.port)
+            or unusable(path, scope["query_string"])
+            or wrong_body(scope["headers"], path, self.bodies)
+        )
         if error is not None:
             await problems.render(error)(scope, receive, send)
             return
-        await _Bounded(self.app, self.bodies, receive, send).serve(scope)
+        await _Bounded(self, receive, send).serve(scope)
 
 
 class _Stopped(Exception):
@@ -127,17 +145,19 @@ class _Stopped(Exception):
 
 
 class _Bounded:
-    """One request whose body is counted as it comes, chunked ones too."""
+    """One request whose body is counted as it comes, chunked ones too; a stream ends when the server stops."""
 
-    def __init__(self, app: ASGIApp, rules: BodyRules, receive: Receive, send: Send) -> None:
-        self._app = app
-        self._rules = rules
+    def __init__(self, guard: LoopbackGuard, receive: Receive, send: Send) -> None:
+        self._app = guard.app
+        self._rules = guard.bodies
+        self._stopping = guard.stopping
         self._receive = receive
         self._send = send
         self._limit = 0
         self._seen = 0
         self._complete = False
         self._started = False
+        self._finished = False
         self._answer: Response | None = None
 
     async def serve(self, scope: Scope) -> None:
@@ -149,10 +169,13 @@ class _Bounded:
                 raise
         if self._answer is not None and not self._started:
             await self._answer(scope, self._receive, self._send)
+        elif self._stopping is not None and self._stopping.is_set() and self._started and not self._finished:
+            # A stream that we told to end: its client gets a whole answer, not a broken connection.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _counted(self) -> Message:
         if self._complete:
-            return await self._receive()
+            return await self._left_or_stopping()
         try:
             async with asyncio.timeout(self._rules.idle_seconds):
                 message = await self._receive()
@@ -166,6 +189,19 @@ class _Bounded:
                 self._stop(problems.render(too_large(self._limit)))
         return message
 
+    async def _left_or_stopping(self) -> Message:
+        """Only streams wait here, for their client to leave; a server that stops asks them to end as well."""
+        if self._stopping is None:
+            return await self._receive()
+        left = asyncio.ensure_future(self._receive())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({left, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return left.result() if left.done() else {"type": "http.disconnect"}
+        finally:
+            left.cancel()
+            stopping.cancel()
+
     def _stop(self, answer: Response) -> None:
         self._answer = answer
         raise _Stopped
@@ -174,4 +210,5 @@ class _Bounded:
         # FastAPI turns any error while reading into a 400 of its own; that one is dropped.
         if self._answer is None:
             self._started = True
+            self._finished = message["type"] == "http.response.body" and not message.get("more_body", False)
             await self._send(message)

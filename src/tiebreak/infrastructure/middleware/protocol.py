@@ -4,8 +4,11 @@ Without it one connection can send a header line for ever, or nothing at all, an
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -83,3 +86,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             b"HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % (status, phrase)
         )
         self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but signals belong to the process that runs it: it sets `should_exit`."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield

@@ -20,6 +20,9 @@ SECRET_TEXT = re.compile(
 # A line stays one line, and a terminal is not steered by what an upstream sent.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\r?\n(?=.)")
 
+# Loggers whose info lines tell an operator nothing.
+CHATTY = ("alembic",)
+
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last processor before rendering: hides credentials by key and by shape, at any depth."""
@@ -85,6 +88,8 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

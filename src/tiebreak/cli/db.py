@@ -1,0 +1,40 @@
+"""`tiebreak db`: the schema of the database."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tiebreak import migrations
+from tiebreak.cli.output import print_fields, show
+from tiebreak.errors import InvalidInput
+from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres
+from tiebreak.settings import Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """`status` and `migrate`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("status", help="which revision the database stands at, and which this version needs")
+    actions.add_parser("migrate", help="bring the database to this version's revision")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, or migrate and look."""
+    if options.url is not None:
+        raise InvalidInput("`tiebreak db` works on the database itself: set DATABASE_URL instead of --url")
+    with database(Settings.read()) as (dsn, kind):
+        if options.action == "migrate":
+            migrations.upgrade(dsn)
+        current, head = migrations.current(dsn), migrations.head()
+    document = {"database": kind, "revision": current, "needed": head, "current": current == head}
+    return show(options, document, lambda: print_fields(document.items()))
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The database's URL and whose it is, held open meanwhile."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value(), "DATABASE_URL"
+        return
+    with PrivatePostgres.open(settings.home) as private:
+        yield private.dsn, f"private, in {private.home}"

@@ -1,0 +1,196 @@
+"""`tiebreak provider`: accounts at vendors, their models and prices."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from tiebreak.cli.connection import Connection, converse
+from tiebreak.cli.output import Column, key, print_fields, print_table, printable, show
+from tiebreak.errors import InvalidInput
+
+EXIT_VENDOR = 3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """`list`, `add`, `show`, `set`, `test`, `models`, `price`, `remove`."""
+    from tiebreak.cli.entry import add_global
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_global(actions.add_parser("list", help="every account"))
+    for name, summary in (
+        ("add", "an account that speaks the OpenAI dialect"),
+        ("show", "one account, without its key"),
+        ("set", "change an account; what is not named stays"),
+        ("test", "call the vendor once, for real"),
+        ("models", "the models you gave prices for"),
+        ("price", "what a model costs you; without prices, what counts now"),
+        ("remove", "the account with its key and prices"),
+    ):
+        action = actions.add_parser(name, help=summary)
+        action.add_argument("name", help="as tests write it: name/model")
+        add_global(action)
+    _account(actions.choices["add"], required=True)
+    _account(actions.choices["set"], required=False)
+    actions.choices["test"].add_argument(
+        "--model", help="ask this model for one token; else for the list of models"
+    )
+    price = actions.choices["price"]
+    price.add_argument("model")
+    price.add_argument("--input", type=float, metavar="USD", help="US dollars per million tokens in")
+    price.add_argument("--output", type=float, metavar="USD", help="US dollars per million tokens out")
+    price.add_argument("--forget", action="store_true", help="use the list price again")
+
+
+def _account(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--base-url", required=required, metavar="URL", help="calls append /chat/completions to it"
+    )
+    # Never the key itself: arguments are visible to every process and stay in the shell's history.
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--key-env", metavar="VARIABLE", help="the environment variable that holds the API key"
+    )
+    source.add_argument("--key-stdin", action="store_true", help="read the API key from standard input")
+    if not required:
+        source.add_argument("--forget-key", action="store_true", help="remove the stored key")
+    parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once, in each process")
+    parser.add_argument("--timeout-seconds", type=float, metavar="S", help="for one attempt")
+    parser.add_argument("--max-retries", type=int, metavar="N", help="after the first attempt of a call")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do one of them."""
+    actions = {
+        "list": list_providers,
+        "add": add,
+        "show": show_provider,
+        "set": change,
+        "test": test,
+        "models": models,
+        "price": price,
+        "remove": remove,
+    }
+    return converse(options, lambda api: actions[options.action](options, api))
+
+
+async def list_providers(options: argparse.Namespace, api: Connection) -> int:
+    """A row for each."""
+    rows = [row async for row in api.pages("/providers")]
+    columns = [
+        key("name"),
+        key("base_url"),
+        key("has_secret", "key"),
+        key("concurrency", right=True),
+        key("max_retries", right=True),
+    ]
+    return show(
+        options,
+        rows,
+        lambda: print_table(columns, rows, empty="no providers; `tiebreak provider add` adds one"),
+    )
+
+
+async def add(options: argparse.Namespace, api: Connection) -> int:
+    """Store an account."""
+    document = await api.send("POST", "/providers", {"name": options.name, **_described(options)})
+    return show(
+        options,
+        document,
+        lambda: print(f"{document['name']} is stored; `tiebreak provider test {document['name']}`"),
+    )
+
+
+async def show_provider(options: argparse.Namespace, api: Connection) -> int:
+    """All but the key."""
+    document = await api.get(_path(options))
+    return show(options, document, lambda: print_fields(document.items()))
+
+
+async def change(options: argparse.Namespace, api: Connection) -> int:
+    """What was named."""
+    described = _described(options)
+    if not described:
+        raise InvalidInput(
+            "nothing to change; name at least one of --base-url, --key-env, --key-stdin, --concurrency …"
+        )
+    document = await api.send("PATCH", _path(options), described)
+    return show(options, document, lambda: print_fields(document.items()))
+
+
+async def test(options: argparse.Namespace, api: Connection) -> int:
+    """Exit code 3 when the vendor does not answer as it should."""
+    document = await api.send(
+        "POST", f"{_path(options)}/test", {"model": options.model} if options.model else {}
+    )
+    word = "ok" if document["ok"] else "failed"
+    show(
+        options,
+        document,
+        lambda: print(f"{word} in {document['latency_ms']:.0f} ms: {printable(document['detail'])}"),
+    )
+    return 0 if document["ok"] else EXIT_VENDOR
+
+
+async def models(options: argparse.Namespace, api: Connection) -> int:
+    """A row for each."""
+    rows = [row async for row in api.pages(f"{_path(options)}/models")]
+    return show(
+        options, rows, lambda: print_table(_PRICES, rows, empty="no prices of your own; list prices count")
+    )
+
+
+async def price(options: argparse.Namespace, api: Connection) -> int:
+    """Set, forget, or only show."""
+    path = f"{_path(options)}/models/{quote(options.model, safe='/')}"
+    given = (options.input is not None, options.output is not None)
+    if options.forget:
+        await api.send("DELETE", path)
+    elif all(given):
+        await api.send("PUT", path, {"input_price": options.input, "output_price": options.output})
+    elif any(given):
+        raise InvalidInput(
+            "a price has two parts: give both --input and --output, in US dollars per million tokens"
+        )
+    document = await api.get(path)
+    return show(options, document, lambda: print_table(_PRICES, [document], empty=""))
+
+
+async def remove(options: argparse.Namespace, api: Connection) -> int:
+    """For good."""
+    await api.send("DELETE", _path(options))
+    return show(options, {"removed": options.name}, lambda: print(f"{options.name} is removed"))
+
+
+def _source(model: Mapping[str, Any]) -> str:
+    return {"override": "yours", "list": "price list"}.get(model["source"], "unknown")
+
+
+_PRICES = [
+    key("name", "model"),
+    key("input_price", "$ per M in", right=True),
+    key("output_price", "$ per M out", right=True),
+    Column("source", _source),
+]
+
+
+def _path(options: argparse.Namespace) -> str:
+    return f"/providers/{quote(options.name, safe='')}"
+
+
+def _described(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("base_url", "concurrency", "timeout_seconds", "max_retries")
+    described = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.key_env is not None:
+        if not os.environ.get(options.key_env):
+            raise InvalidInput(
+                f"the environment variable {options.key_env} is empty; export the API key in it"
+            )
+        described["api_key"] = os.environ[options.key_env].strip()
+    elif options.key_stdin:
+        described["api_key"] = sys.stdin.readline().strip()
+    elif getattr(options, "forget_key", False):
+        described["api_key"] = None
+    return described

@@ -1,0 +1,307 @@
+"""The results document as a picture for the terminal: aligned interval bars, the verdict, what it cost.
+
+Colour only where the verdict rests on a comparison; everything else is grey. Which way is good is an arrow, so the
+picture says the same without colour. Intervals in one unit share one axis.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from tiebreak.analytics import wording
+from tiebreak.analytics.wording import Unit
+from tiebreak.cli.output import NONE, console, printable
+
+# One response costs fractions of a cent; a thousand of them cost something a person can compare.
+DOLLARS = Unit("$ per 1,000 responses", 1000.0, prefix="$")
+UNITS = {"points": wording.POINTS, "ms": wording.MILLISECONDS, "tokens": wording.TOKENS, "usd": DOLLARS}
+PLAIN = Unit("")
+ARROWS = {"higher": "↑", "lower": "↓"}
+GOOD, BAD, EVEN, GREY = "bold green", "bold red", "bold cyan", "bright_black"
+COLOURS = {"better": GOOD, "not_worse_and_cheaper": GOOD, "worse": BAD, "unhealthy": BAD, "equivalent": EVEN}
+WIDEST_LABEL, NARROWEST_LABEL = 28, 12
+WIDEST_BAR, NARROWEST_BAR = 48, 18
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What bars are drawn with."""
+
+    interval: str
+    point: str
+    zero: str
+    zero_inside: str
+    band: str
+    threshold: str
+
+
+LINES = Marks("━", "●", "│", "┿", "░", "┊")
+ASCII = Marks("=", "o", "|", "+", ".", ":")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison as it is drawn; numbers in the metric's own unit."""
+
+    label: str
+    unit: Unit
+    control: str
+    variant: str
+    difference: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    margin: float | None
+    threshold: float | None
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """From `low` to `high`, `width` cells wide; zero is always on it."""
+
+    low: float
+    high: float
+    width: int
+
+    def cell(self, value: float) -> int:
+        """Where a value falls; the ends where it is outside."""
+        place = round((value - self.low) / (self.high - self.low) * (self.width - 1))
+        return min(max(place, 0), self.width - 1)
+
+
+def axis_over(rows: Iterable[Row], width: int) -> Axis:
+    """An axis that shows every interval, margin and threshold of the rows, with a tenth of room on each side."""
+    marks = [0.0]
+    for row in rows:
+        band = () if row.margin is None else (-row.margin, row.margin)
+        marks += [
+            mark for mark in (row.low, row.high, row.estimate, row.threshold, *band) if mark is not None
+        ]
+    low, high = min(marks), max(marks)
+    room = 0.1 * (high - low) or 1.0
+    return Axis(low - room, high + room, width)
+
+
+def bar(row: Row, axis: Axis, marks: Marks = LINES) -> Text:
+    """The interval of a row on the axis: band of no importance, zero line, interval, estimate."""
+    cells = [" "] * axis.width
+    if row.margin is not None:
+        for place in range(axis.cell(-row.margin), axis.cell(row.margin) + 1):
+            cells[place] = marks.band
+    if row.threshold is not None:
+        cells[axis.cell(row.threshold)] = marks.threshold
+    zero = axis.cell(0.0)
+    cells[zero] = marks.zero
+    drawn = Text("".join(cells), style=GREY)
+    if row.estimate is None:
+        return drawn
+    if row.low is None or row.high is None:
+        cells[axis.cell(row.estimate)] = marks.point
+        return Text("".join(cells), style=GREY)
+    first, last = axis.cell(row.low), axis.cell(row.high)
+    cells[first : last + 1] = [marks.interval] * (last - first + 1)
+    if first <= zero <= last:
+        cells[zero] = marks.zero_inside
+    cells[axis.cell(row.estimate)] = marks.point
+    drawn = Text("".join(cells), style=GREY)
+    drawn.stylize(row.colour, first, last + 1)
+    return drawn
+
+
+def scale(axis: Axis, unit: Unit, places: int) -> str:
+    """The axis' own line: its ends and zero, each left out where there is no room for it."""
+    low = wording.signed(axis.low, unit, places, bare=True)
+    high = wording.signed(axis.high, unit, places, bare=True)
+    if len(low) + len(high) >= axis.width:
+        return ""
+    cells = list(low.ljust(axis.width - len(high)) + high)
+    zero = axis.cell(0.0)
+    if all(char == " " for char in cells[max(zero - 1, 0) : zero + 2]):
+        cells[zero] = "0"
+    return "".join(cells)
+
+
+def rows_of(document: Mapping[str, Any]) -> list[Row]:
+    """The comparisons of a results document, in its order."""
+    variants = {variant["key"]: variant for variant in document["variants"]}
+    several = len({comparison["variant"] for comparison in document["comparisons"]}) > 1
+    return [
+        _row(comparison, variants, document["verdict"], several) for comparison in document["comparisons"]
+    ]
+
+
+def _row(
+    comparison: Mapping[str, Any], variants: Mapping[str, Any], verdict: Mapping[str, Any], several: bool
+) -> Row:
+    unit = UNITS.get(comparison.get("unit", ""), PLAIN)
+    name, direction = comparison["metric"], comparison.get("direction")
+    arrow = f" {ARROWS[direction]}" if direction in ARROWS else ""
+    low, high = comparison["interval"] or (None, None)
+    return Row(
+        label=f"{name}{arrow}" + (f" {comparison['variant']}" if several else ""),
+        unit=unit,
+        control=_mean(variants.get(comparison["control"]), name, unit),
+        variant=_mean(variants.get(comparison["variant"]), name, unit),
+        difference=_difference(comparison, unit),
+        estimate=comparison["difference"],
+        low=low,
+        high=high,
+        margin=comparison.get("margin"),
+        threshold=_limit(comparison),
+        colour=COLOURS.get(verdict["kind"], GREY) if comparison.get("decisive") else GREY,
+    )
+
+
+def _limit(comparison: Mapping[str, Any]) -> float | None:
+    """A guardrail's threshold as a place on the axis: on the bad side of zero."""
+    threshold = comparison.get("threshold")
+    if threshold is None:
+        return None
+    return float(threshold if comparison.get("direction") == "lower" else -threshold)
+
+
+def _mean(variant: Mapping[str, Any] | None, metric: str, unit: Unit) -> str:
+    measured = None if variant is None else variant["metrics"].get(metric)
+    if measured is None or measured["mean"] is None:
+        return NONE
+    value, error = measured["mean"] * unit.factor, (measured["se"] or 0.0) * unit.factor
+    places = wording.decimals(4 * error if error > 0 else abs(value))
+    suffix = {"points": " %", "ms": " ms"}.get(unit.name, "")
+    return f"{'−' if value < 0 else ''}{unit.prefix}{abs(value):,.{places}f}{suffix}"
+
+
+def _difference(comparison: Mapping[str, Any], unit: Unit) -> str:
+    estimate, interval = comparison["difference"], comparison["interval"]
+    if estimate is None:
+        return NONE
+    if interval is None:
+        return wording.signed(estimate, unit, wording.decimals(abs(estimate * unit.factor)), bare=True)
+    width = (interval[1] - interval[0]) * unit.factor
+    places = wording.decimals(width if width > 0 else abs(estimate * unit.factor))
+    middle, low, high = (wording.signed(value, unit, places, bare=True) for value in (estimate, *interval))
+    return f"{middle} [{low}, {high}]"
+
+
+def picture(document: Mapping[str, Any], width: int = 80, marks: Marks = LINES) -> list[Text]:
+    """The whole document as lines of at most `width` cells."""
+    lines = [_title(document), Text()]
+    rows = rows_of(document)
+    if rows:
+        lines += [*_table(document, rows, width, marks), Text()]
+    lines += _unscored(document, width)
+    lines += _verdict(document["verdict"], width)
+    lines.append(Text(_spend(document["spend"]), style=GREY))
+    return lines
+
+
+def _title(document: Mapping[str, Any]) -> Text:
+    test, run = document["test"], document.get("run")
+    facts = [str(test["state"])]
+    if run is not None:
+        facts.append(f"{run['done']:,} of {run['total']:,} responses")
+    title = Text(printable(test["name"]), style="bold")
+    return title.append("  " + " · ".join(facts), style=GREY)
+
+
+def _table(document: Mapping[str, Any], rows: Sequence[Row], width: int, marks: Marks) -> Iterator[Text]:
+    comparisons = document["comparisons"]
+    control = comparisons[0]["control"]
+    keys = {comparison["variant"] for comparison in comparisons}
+    variant = keys.pop() if len(keys) == 1 else "variant"
+    level = wording.percent(comparisons[0]["level"])
+    head = f"{variant} − {control} [{level}]"
+    heads = ["metric", control, variant, head if len(head) <= 28 else f"difference [{level}]"]
+    cells = [[row.label, row.control, row.variant, row.difference] for row in rows]
+    widths, room = columns(heads, cells, width)
+    yield Text(_aligned(heads, widths), style="bold")
+    for unit in dict.fromkeys(row.unit for row in rows):
+        group = [row for row in rows if row.unit == unit]
+        axis = axis_over(group, room)
+        places = wording.decimals((axis.high - axis.low) * unit.factor)
+        before = sum(widths) + len(GAP) * len(widths)
+        yield Text(f"{unit.name:<{before}}{scale(axis, unit, places)}", style=GREY)
+        for row in group:
+            text = _aligned([row.label, row.control, row.variant, row.difference], widths)
+            yield Text(text + GAP).append_text(bar(row, axis, marks))
+
+
+def columns(heads: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> tuple[list[int], int]:
+    """Widths of the four columns of text, and what is left for the bars.
+
+    Where it is tight, first the names above numbers give way, then the labels, then the bars; numbers never.
+    """
+    body = [max(len(line[place]) for line in cells) for place in range(len(heads))]
+    widths = [max(len(head), inside) for head, inside in zip(heads, body, strict=True)]
+    widths[0] = min(widths[0], WIDEST_LABEL)
+    least = [min(widths[0], NARROWEST_LABEL), *body[1:]]
+    spare = width - sum(widths) - len(GAP) * len(widths) - NARROWEST_BAR
+    for place in (3, 1, 2, 0):
+        cut = min(max(-spare, 0), widths[place] - least[place])
+        widths[place] -= cut
+        spare += cut
+    return widths, min(WIDEST_BAR, max(NARROWEST_BAR // 2, NARROWEST_BAR + spare))
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = (_cut(cell, width) for cell, width in zip(cells, widths, strict=True))
+    return GAP.join(
+        [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _unscored(document: Mapping[str, Any], width: int) -> Iterator[Text]:
+    """What could not be judged, so that no number hides how many it left out."""
+    for variant in document["variants"]:
+        for name, measured in variant["metrics"].items():
+            if not measured["unscored"]:
+                continue
+            reasons = ", ".join(
+                f"{word} {times:,}" for word, times in (measured.get("reasons") or {}).items()
+            )
+            line = f"{variant['key']}, {name}: {measured['unscored']:,} unscored" + (
+                f" ({reasons})" if reasons else ""
+            )
+            yield from (Text(part, style=GREY) for part in textwrap.wrap(line, width, subsequent_indent="  "))
+
+
+def _verdict(verdict: Mapping[str, Any], width: int) -> Iterator[Text]:
+    kind = verdict["kind"]
+    yield Text(kind.replace("_", " ").upper(), style=COLOURS.get(kind, "bold"))
+    for line in textwrap.wrap(printable(verdict["sentence"]), width):
+        yield Text(line)
+    if verdict["next_step"]:
+        for line in textwrap.wrap(
+            f"Next: {printable(verdict['next_step'])}", width, subsequent_indent="      "
+        ):
+            yield Text(line)
+
+
+def _spend(spend: Mapping[str, Any]) -> str:
+    return f"Spend {money(spend['amount'])} · {spend['calls']:,} calls · {spend['tokens']:,} tokens"
+
+
+def money(amount: float | None) -> str:
+    """US dollars, to the cent or, below a dollar, with two significant digits."""
+    if amount is None:
+        return NONE
+    if amount == 0 or abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f}"
+
+
+def print_results(document: Mapping[str, Any]) -> None:
+    """Draw the document for the terminal (or the pipe) on stdout."""
+    terminal = console()
+    marks = LINES if not terminal.options.ascii_only else ASCII
+    for line in picture(document, min(terminal.width, 120), marks):
+        terminal.print(line, soft_wrap=True)

@@ -1,0 +1,40 @@
+"""`tiebreak serve`: the server, until Ctrl-C."""
+
+import argparse
+import sys
+
+from tiebreak import supervisor
+from tiebreak.infrastructure.connections.private_postgres import resolve_home
+from tiebreak.infrastructure.connections.private_postgres.folder import Folder
+from tiebreak.settings import Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Where to listen."""
+    parser.add_argument("--host", help="loopback only until API keys exist (TIEBREAK_HOST; 127.0.0.1)")
+    parser.add_argument("--port", type=port, help="0 takes a free one (TIEBREAK_PORT; 8321)")
+
+
+def port(text: str) -> int:
+    """A port number, for argparse."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port; there are 0 to 65535")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    settings = Settings.read()
+    chosen = {"host": options.host, "port": options.port}
+    settings = settings.model_copy(
+        update={name: value for name, value in chosen.items() if value is not None}
+    )
+    home = resolve_home(settings.home)
+    Folder(home).create()
+
+    def ready(url: str) -> None:
+        print(f"Tiebreak on {url} (data in {home}; Ctrl-C stops it)")
+        sys.stdout.flush()
+
+    return supervisor.serve(settings, home, on_ready=ready)
