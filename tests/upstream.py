@@ -104,13 +104,12 @@ async def upstream(
         finally:
             tasks.discard(task)
 
-    everywhere = host == "::" and socket.has_dualstack_ipv6()
-    listening = (
-        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-        if everywhere
-        else socket.create_server(("0.0.0.0" if host == "::" else host, 0))
-    )
-    server = await asyncio.start_server(connected, sock=listening, limit=1 << 20, ssl=tls)
+    if host == "::" and socket.has_dualstack_ipv6():
+        both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        server = await asyncio.start_server(connected, sock=both, limit=1 << 20, ssl=tls)
+    else:
+        host = "0.0.0.0" if host == "::" else host
+        server = await asyncio.start_server(connected, host, 0, limit=1 << 20, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     made.url = f"http://127.0.0.1:{made.port}"
     try:

@@ -92,13 +92,13 @@ async def test_a_slot_handed_to_a_cancelled_waiter_goes_to_the_next():
     limit = ConcurrencyLimit(1)
     holder, unlucky, lucky = Holder(limit), Holder(limit), Holder(limit)
     await settle()
-    holder.leave.set()
-    await holder.task  # the slot is handed over now, and the waiter has not run yet
-    unlucky.task.cancel()
+    limit.resize(2)  # hands a slot over
+    unlucky.task.cancel()  # before its task has run with it
     with pytest.raises(asyncio.CancelledError):
         await unlucky.task
     await settle()
-    assert lucky.has.is_set()
+    assert holding([holder, lucky]) == [True, True]
+    await holder.gone()
     await lucky.gone()
     assert limit.idle
 

@@ -250,7 +250,7 @@ def _translate(exc: Exception, request: HttpRequest) -> HttpError:
         case aiohttp.ClientPayloadError():
             return Truncated("the connection closed in the middle of the answer")
         case aiohttp.ClientResponseError() | HttpProcessingError():
-            return Unreadable(f"the answer is not HTTP: {' '.join(str(exc.message).split())[:200]}")
+            return Unreadable("the answer is not HTTP")
         case _:
             return Truncated("the connection closed before an answer came")
 
@@ -347,7 +347,8 @@ class AiohttpClient:
             error = _translate(exc, request)
             if type(error) is Truncated and trip.reused and clock.time() - began < STALE_WITHIN:
                 error = Stale("a kept-alive connection was closed before an answer came")
-            raise error from exc
+            # The cause of an unreadable answer quotes it, and it may quote the key that we sent.
+            raise error from (None if isinstance(error, Unreadable) else exc)
         try:
             yield _Answer(response, request)
         finally:

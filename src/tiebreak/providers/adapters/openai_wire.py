@@ -179,7 +179,7 @@ def decode_models(account: Account, body: bytes) -> list[str]:
     try:
         return sorted({excerpt(model.id, account.secret, 200) for model in _models.decode(body).data})
     except BAD_JSON as exc:
-        raise malformed(account, f"the list of models cannot be read ({exc})", body) from exc
+        raise malformed(account, f"the list of models cannot be read ({exc})", body) from None
 
 
 def usage_of(raw: bytes) -> Usage | None:
@@ -224,7 +224,7 @@ def decode(account: Account, request: ChatRequest, body: bytes, latency: float) 
     try:
         answer = _bodies.decode(body)
     except BAD_JSON as exc:
-        raise malformed(account, f"the answer cannot be read ({exc})", body) from exc
+        raise malformed(account, f"the answer cannot be read ({exc})", body) from None
     if not answer.choices:
         if bytes(answer.error) not in _ABSENT:
             raise told(account, bytes(answer.error))
@@ -250,14 +250,17 @@ def decode_chunk(account: Account, data: bytes) -> _Chunk:
     try:
         chunk = _chunks.decode(data)
     except BAD_JSON as exc:
-        raise malformed(account, f"an event of the stream cannot be read ({exc})", data) from exc
+        raise malformed(account, f"an event of the stream cannot be read ({exc})", data) from None
     if bytes(chunk.error) not in _ABSENT:
         raise told(account, bytes(chunk.error))
     return chunk
 
 
 def malformed(account: Account, what: str, body: bytes) -> ProviderError:
-    """An answer that does not hold what the dialect promises."""
+    """An answer that does not hold what the dialect promises.
+
+    Raised without its cause: a decoder's error keeps the whole answer, which may repeat the key.
+    """
     seen = excerpt(body, account.secret, 120)
     return ProviderError(
         Failure.MALFORMED,
