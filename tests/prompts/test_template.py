@@ -1,5 +1,7 @@
 """Templates: what they may do, and that what they may not do ends early with a reason."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,7 +142,5 @@ def test_any_json_value_can_be_printed_and_written_as_json(value):
 
 @given(text=st.text(alphabet="{%}#abif for in|.()[]+~'1 ", max_size=40))
 def test_any_text_is_a_template_or_invalid_input(text):
-    try:
-        template.render(text, {"a": "x", "b": [1, 2], "i": 3})
-    except InvalidInput as exc:
-        assert exc.faults
+    with contextlib.suppress(InvalidInput):
+        assert isinstance(template.render(text, {"a": "x", "b": [1, 2], "i": 3}), str)

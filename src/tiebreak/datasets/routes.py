@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -22,14 +22,14 @@ from tiebreak.infrastructure.connections.postgres import Database
 from tiebreak.infrastructure.rest.idempotency import IdempotencyKey, once
 from tiebreak.infrastructure.rest.pagination import Cursor, Limit, Page, decode, page
 from tiebreak.infrastructure.rest.problems import PROBLEM_RESPONSES
-from tiebreak.infrastructure.rest.text import Text
+from tiebreak.infrastructure.rest.text import storable
 
 UPLOADS_AT_ONCE = 2  # each may need a gigabyte of disk and a core
 UPLOAD_WAIT = 30.0  # seconds for a turn
 
 Name = Annotated[str, Path(pattern=NAME, examples=["gsm8k"])]
 Number = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="The latest when none is given")]
-Column = Annotated[Text, Field(min_length=1, max_length=200)] | None
+Column = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)] | None
 
 _CREATED: dict[int | str, dict[str, Any]] = {
     201: {

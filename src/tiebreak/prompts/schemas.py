@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from tiebreak.infrastructure.rest.text import Text
+from tiebreak.infrastructure.rest.text import storable
 from tiebreak.prompts.model import PromptVersion
 
 NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
-Template = Annotated[Text, Field(max_length=200_000)]
+Template = Annotated[str, Field(max_length=200_000), AfterValidator(storable)]
 
 
 class PromptContent(BaseModel):
