@@ -1,5 +1,7 @@
 """Evidence written down by hand, and the verdict on it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tests.analytics.recorded import definition
@@ -9,7 +11,7 @@ from tiebreak.analytics.analysis import metrics_of
 from tiebreak.analytics.decide import decide
 from tiebreak.analytics.model import Cell, Evidence, RunSummary, Verdict
 from tiebreak.analytics.statistics.moments import Moments
-from tiebreak.analytics.statistics.paired import BinaryPairs, MeanPairs, Pairs
+from tiebreak.analytics.statistics.paired import BinaryPairs, MeanPairs
 from tiebreak.experiments.definition import Definition
 from tiebreak.ids import new_id
 from tiebreak.runs.model import RunState
@@ -42,21 +44,11 @@ def rates(gained: int, lost: int, n: int = 400) -> BinaryPairs:
 
 def ended(definition: Definition, **changes: Any) -> RunSummary:
     """A completed run."""
-    values = {
-        "id": new_id(),
-        "state": RunState.COMPLETED,
-        "reason": None,
-        "definition": definition,
-        "total": 800,
-        "done": 800,
-        "calls": 800,
-        "tokens": 1,
-        "cost_nano": 1,
-    }
-    return RunSummary(**values | changes)
+    run = RunSummary(new_id(), RunState.COMPLETED, None, definition, 800, 800, 800, 1, 1)
+    return replace(run, **changes)
 
 
-def evidence_of(definition: Definition, pairs: dict[tuple[str, str], Pairs | None]) -> list[Evidence]:
+def evidence_of(definition: Definition, pairs: Mapping[tuple[str, str], Any]) -> list[Evidence]:
     """Everything that is not given is the same under both variants."""
     same = means(0.0, 0.1)
     return [
@@ -73,7 +65,7 @@ def evidence_of(definition: Definition, pairs: dict[tuple[str, str], Pairs | Non
 
 
 def verdict_of(
-    definition: Definition, pairs: dict[tuple[str, str], Pairs | None], run: RunSummary | None = None
+    definition: Definition, pairs: Mapping[tuple[str, str], Any], run: RunSummary | None = None
 ) -> Verdict:
     """The verdict of a completed, healthy run."""
     evidence = evidence_of(definition, pairs)

@@ -71,15 +71,16 @@ async def record(
     await experiments.save(tx, experiment, moved)
     tasks = list(tasks)
     done = [task for task in tasks if task.state == "done"]
-    run_id = await _insert_run(tx, moved, state, reason, len(tasks) if total is None else total, done)
+    run_id = await insert_run(tx, moved, state, reason, len(tasks) if total is None else total, done)
     if tasks:
         await tx.execute(insert(run_tasks), [_row(run_id, task) for task in tasks])
     return moved
 
 
-async def _insert_run(
+async def insert_run(
     tx: AsyncConnection, experiment: Experiment, state: str, reason: str | None, total: int, done: list[Ended]
 ) -> UUID:
+    """A run's row with its totals."""
     dataset_id, version_id, run_id = new_id(), new_id(), new_id()
     await tx.execute(insert(datasets).values(id=dataset_id, name=f"set-{dataset_id}"))
     await tx.execute(

@@ -8,6 +8,7 @@ from tiebreak.analytics import levels
 from tiebreak.analytics.decide import decide
 from tiebreak.analytics.health import Trouble
 from tiebreak.analytics.model import VerdictKind
+from tiebreak.analytics.statistics.paired import BinaryPairs
 from tiebreak.runs.model import RunState
 
 ONE = ab_test([metric()])
@@ -128,7 +129,7 @@ def test_verdict_interval_and_p_value_never_disagree(gained, lost, level):
     shared = levels.share(definition, evidence)
     verdict = decide(definition, ended(definition), evidence, shared, [])
     (primary,) = [e for e in evidence if e.metric.name == "correct"]
-    assert primary.pairs is not None
+    assert isinstance(primary.pairs, BinaryPairs)
     low, high = primary.pairs.interval(shared[primary.cell].alpha)
     expected = VerdictKind.BETTER if low > 0 else VerdictKind.WORSE if high < 0 else VerdictKind.CANNOT_TELL
     assert verdict.kind is expected

@@ -86,6 +86,12 @@ def test_scores_missing_on_different_items_leave_too_few_pairs():
     ]
 
 
+def test_items_that_were_not_asked_of_both_are_no_trouble():
+    correct, error = np.ones((2, 10)), np.zeros((2, 10))
+    correct[1, 6:] = error[1, 6:] = NAN
+    assert found(ab_test([metric()]), {"correct": correct, "error": error}, items=10) == []
+
+
 def test_apart_needs_both_a_size_and_a_certainty():
     assert apart(rates(20, 0, 400))
     assert not apart(rates(7, 0, 400))

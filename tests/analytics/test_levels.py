@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 from tests.analytics.compared import ab_test, cell, evidence_of, means, metric, rates
 
 from tiebreak.analytics import levels
 from tiebreak.analytics.model import Level
 
-CHEAPER = {"decision": "not_worse_and_cheaper"}
+CHEAPER: dict[str, Any] = {"decision": "not_worse_and_cheaper"}
 
 
 def share(definition, pairs):

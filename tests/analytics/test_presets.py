@@ -1,12 +1,14 @@
+from typing import Any
+
 from tests.analytics.compared import ab_test, means, metric, rates, verdict_of
 
 from tiebreak.analytics.model import VerdictKind
 from tiebreak.analytics.statistics.moments import Moments
 from tiebreak.analytics.statistics.paired import MeanPairs
 
-CHEAPER = {"decision": "not_worse_and_cheaper"}
+CHEAPER: dict[str, Any] = {"decision": "not_worse_and_cheaper"}
 LATENCY = metric("latency_ms", "guardrail", threshold=100)
-GUARDED = {"decision": "guarded"}
+GUARDED: dict[str, Any] = {"decision": "guarded"}
 
 
 def better(pairs, **about):
@@ -107,6 +109,7 @@ def test_one_better_primary_is_enough_and_is_held_to_the_corrected_level():
     verdict = verdict_of(definition, {("b", "correct"): means(0.1, 0.02)})
     assert verdict.kind is VerdictKind.BETTER
     assert "97.5 % interval" in verdict.sentence
+    assert verdict.sentence.endswith("400 items; undecided on polite.")
     borderline = verdict_of(definition, {("b", "correct"): means(2.1, 1.0)})
     assert means(2.1, 1.0).p_value < 0.05
     assert borderline.kind is VerdictKind.CANNOT_TELL

@@ -3,7 +3,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from tests.analytics.recorded import AT, Ended, answers, definition, record
+from tests.analytics.recorded import AT, Ended, answers, definition, insert_run, record
 
 from tiebreak.analytics import service
 from tiebreak.analytics.model import Cell, VerdictKind
@@ -58,12 +58,21 @@ async def test_a_draft_has_no_run_and_no_numbers(database):
     assert summary(results, "small", "correct").reason == "no_values"
 
 
-async def test_the_latest_run_counts(database):
+async def test_each_test_shows_its_own_run(database):
     async with database.transaction() as tx:
         first = await record(tx, definition(), answers(both=30))
         second = await record(tx, definition(), answers(both=40))
-        assert (await service.results(tx, first.slug, at=AT)).run.total == 60
-        assert (await service.results(tx, second.slug, at=AT)).run.total == 80
+        shown = [await service.results(tx, test.slug, at=AT) for test in (first, second)]
+    assert [results.run and results.run.total for results in shown] == [60, 80]
+
+
+async def test_the_latest_run_of_a_test_counts(database):
+    async with database.transaction() as tx:
+        experiment = await record(tx, definition(), answers(both=30))
+        second = await insert_run(tx, experiment, "completed", None, 7, [])
+        results = await service.results(tx, experiment.slug, at=AT)
+    assert results.run is not None
+    assert (results.run.id, results.run.total) == (second, 7)
 
 
 async def test_with_repeats_the_item_is_the_unit(database):
@@ -79,6 +88,18 @@ async def test_with_repeats_the_item_is_the_unit(database):
     assert pairs.n == 30
     assert summary(results, "small", "correct").mean == pytest.approx(0.5)
     assert summary(results, "small", "correct").tally.responses == 90
+
+
+async def test_the_interval_of_a_rate_stays_a_rate(database):
+    tasks = [
+        Ended(position, variant, {"correct": [float(position + repeat > 0), None]}, repeat)
+        for position in range(30)
+        for variant in (0, 1)
+        for repeat in range(2)
+    ]
+    results = await results_of(database, definition(repeats=2), tasks)
+    interval = summary(results, "small", "correct").interval
+    assert interval.low < 1 - 0.5 / 30 < interval.high == 1.0
 
 
 async def test_an_item_mean_is_over_the_repeats_that_have_a_value(database):

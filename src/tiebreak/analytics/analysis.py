@@ -44,7 +44,10 @@ def summarize(definition: Definition, observed: Observed) -> Iterator[Summary]:
 def _interval(scored: NDArray[np.float64], moments: Moments, metric: Metric, alpha: float) -> Interval | None:
     if unit_of(metric) is POINTS and is_binary(scored):
         return wilson(int(scored.sum()), scored.size, alpha)
-    return mean_interval(moments, alpha)
+    interval = mean_interval(moments, alpha)
+    if interval is None or unit_of(metric) is not POINTS:
+        return interval
+    return Interval(max(interval.low, 0.0), min(interval.high, 1.0))  # a rate cannot lie outside
 
 
 def compare_all(definition: Definition, observed: Observed) -> Iterator[Evidence]:
@@ -60,15 +63,15 @@ def compare_all(definition: Definition, observed: Observed) -> Iterator[Evidence
 
 
 def gaps(definition: Definition, observed: Observed) -> Iterator[Gap]:
-    """What is missing from the comparisons that decide."""
+    """What is missing from the comparisons that decide, among the items that were asked of both variants."""
     control = definition.variants[0].key
     ended = ~np.isnan(observed.values["error"])  # every ended task has this measure
     for row, variant in enumerate(definition.variants[1:], start=1):
         for metric in _deciding(definition):
-            missing = np.isnan(observed.values[metric.name])
             asked = ended[0] & ended[row]
-            pairs = compare(_numbers(missing[0][asked]), _numbers(missing[row][asked]), rate=True)
-            either, both = ~(missing[0] & missing[row]), ~(missing[0] | missing[row])
+            missing = np.isnan(observed.values[metric.name][[0, row]][:, asked])
+            pairs = compare(_numbers(missing[0]), _numbers(missing[1]), rate=True)
+            either, both = ~missing.all(axis=0), ~missing.any(axis=0)
             unpaired = 1 - float(both.sum() / either.sum()) if either.any() else 0.0
             yield Gap(Cell(variant.key, metric.name), control, pairs, unpaired)
 

@@ -132,8 +132,8 @@ class Level:
 class Gap:
     """How far a control and a variant can be compared on a metric that decides.
 
-    `pairs` compares, item by item, whether a value is missing; `unpaired` is the share of items that have a value
-    under one of the two only.
+    `pairs` compares, item by item, whether a value is missing; `unpaired` is the share of items with
+    a value that have it under one of the two only.
     """
 
     cell: Cell

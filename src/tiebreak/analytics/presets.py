@@ -95,11 +95,12 @@ def _better(variant: str, primaries: Sequence[Judged]) -> Conclusion:
             f"{variant} is better ({_texts(better)}) and worse ({_texts(worse)}) than {control}, {items}"
         )
         return _unsettled(variant, sentence, "Say which of these metrics matters more.")
+    rest = f"; undecided on {wording.listed([j.name for j in unclear])}" if unclear else ""
     if better:
-        sentence = f"{variant} is better than {control}: {_texts(better)}, {items}"
+        sentence = f"{variant} is better than {control}: {_texts(better)}, {items}{rest}"
         return Conclusion(variant, VerdictKind.BETTER, sentence, f"Ship {variant}.")
     if worse:
-        return _worse(worse[0], f"{variant} is worse than {control}: {_texts(worse)}, {items}")
+        return _worse(worse[0], f"{variant} is worse than {control}: {_texts(worse)}, {items}{rest}")
     if not unclear:
         return _equivalent(variant, primaries, "Ship either; choose by cost or speed.")
     sentence = f"{variant} and {control} cannot be told apart: {_texts(unclear)}, {items}"
