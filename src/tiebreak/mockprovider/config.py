@@ -57,6 +57,8 @@ def load(options: MockOptions) -> MockConfig:
     """
     if options.delay_ms is not None and not 0 <= options.delay_ms <= 3_600_000:
         raise InvalidInput(f"a delay of {options.delay_ms} ms is not between 0 and 3,600,000 (an hour)")
+    if not 0 <= options.port <= 65535:
+        raise InvalidInput(f"port {options.port} is not between 0 and 65535; 0 takes a free one")
     if options.models is None and options.recorded is None:
         raise InvalidInput("nothing to serve: give a models file, or recorded answers with their questions")
     path = options.models

@@ -69,9 +69,8 @@ class Vendor:
         except Refusal as refusal:
             self._end(call, refusal.status)
             _refuse(exchange, refusal)
-        except asyncio.CancelledError:
-            if call.ended is None:
-                self._end(call, CLIENT_LEFT)
+        except asyncio.CancelledError:  # only while waiting, so that the call has not ended yet
+            self._end(call, CLIENT_LEFT)
             raise
 
     async def _answer(self, call: Call, request: Request, exchange: Exchange) -> None:

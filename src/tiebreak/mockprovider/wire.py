@@ -93,12 +93,20 @@ Serve = Callable[[Request, Exchange], Awaitable[None]]
 class Connection(asyncio.Protocol):
     """Reads requests and has them served one at a time, in order; a client that leaves cancels its request."""
 
-    def __init__(self, serve: Serve, connections: "set[Connection]", clock: Clock) -> None:
+    def __init__(
+        self,
+        serve: Serve,
+        connections: "set[Connection]",
+        clock: Clock,
+        *,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self.task: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
         self._serve = serve
         self._connections = connections
         self._clock = clock
+        self._request_seconds = request_seconds
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()
         self._deadline: asyncio.TimerHandle | None = None
@@ -130,11 +138,15 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._refuse(400, f"this is not a request of HTTP/1.1 without upgrade: {error}")
+        except httptools.HttpParserUpgrade:
+            return  # the request is answered as if it had not asked for another protocol
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"this is not a request of HTTP/1.1: {error}")
             return
         if self._received and self._deadline is None:
-            self._deadline = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._transport.abort)
+            self._deadline = asyncio.get_running_loop().call_later(
+                self._request_seconds, self._transport.abort
+            )
 
     def on_message_begin(self) -> None:
         """Called by the parser, as the next four are."""
