@@ -33,8 +33,12 @@ class CommandModule(Protocol):
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line; gives the exit code. Usage errors leave through argparse's own exit 2."""
-    options = _top_parser().parse_args(arguments)
-    command = _chosen(options.command)
+    place = _command_place(arguments)
+    top = _top_parser()
+    options = top.parse_args(arguments[:place])
+    if place == len(arguments):
+        top.error("name a COMMAND; `tiebreak --help` lists them")
+    command = _chosen(arguments[place])
     module = cast("CommandModule", importlib.import_module(command.module))
     parser = argparse.ArgumentParser(
         prog=f"tiebreak {command.name}", description=command.summary, allow_abbrev=False
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     add_global(parser)
     module.configure(parser)
     try:
-        return module.run(parser.parse_args(options.arguments))
+        return module.run(parser.parse_args(arguments[place + 1 :]))
     except TiebreakError as exc:
         complain(exc)
         return exit_code(exc)
@@ -96,9 +100,15 @@ def _top_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tiebreak {__version__}")
     parser.add_argument("--url", help="a Tiebreak server; else the one on the data folder, else none")
     parser.add_argument("--json", action="store_true", help="the API's document instead of text")
-    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
+
+
+def _command_place(arguments: Sequence[str]) -> int:
+    """Where the command stands: the first word that is no option and not the value of `--url`."""
+    for place, word in enumerate(arguments):
+        if not word.startswith("-") and (place == 0 or arguments[place - 1] != "--url"):
+            return place
+    return len(arguments)
 
 
 def _chosen(name: str) -> Command:

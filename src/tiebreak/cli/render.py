@@ -127,13 +127,21 @@ def scale(axis: Axis, unit: Unit, places: int) -> str:
     return "".join(cells)
 
 
+def worth_a_line(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The comparisons but those of a measure that no response has and nobody asked for."""
+    return [
+        comparison
+        for comparison in document["comparisons"]
+        if comparison["difference"] is not None or comparison.get("role") != "secondary"
+    ]
+
+
 def rows_of(document: Mapping[str, Any]) -> list[Row]:
     """The comparisons of a results document, in its order."""
     variants = {variant["key"]: variant for variant in document["variants"]}
     several = len({comparison["variant"] for comparison in document["comparisons"]}) > 1
-    return [
-        _row(comparison, variants, document["verdict"], several) for comparison in document["comparisons"]
-    ]
+    verdict = document["verdict"]
+    return [_row(comparison, variants, verdict, several) for comparison in worth_a_line(document)]
 
 
 def _row(
@@ -210,11 +218,12 @@ def _title(document: Mapping[str, Any]) -> Text:
 
 
 def _table(document: Mapping[str, Any], rows: Sequence[Row], width: int, marks: Marks) -> Iterator[Text]:
-    comparisons = document["comparisons"]
+    comparisons = worth_a_line(document)
     control = comparisons[0]["control"]
     keys = {comparison["variant"] for comparison in comparisons}
     variant = keys.pop() if len(keys) == 1 else "variant"
-    level = wording.percent(comparisons[0]["level"])
+    levels = {comparison["level"] for comparison in comparisons}
+    level = wording.percent(levels.pop()) if len(levels) == 1 else "interval"
     head = f"{variant} − {control} [{level}]"
     heads = ["metric", control, variant, head if len(head) <= 28 else f"difference [{level}]"]
     cells = [[row.label, row.control, row.variant, row.difference] for row in rows]
@@ -229,6 +238,19 @@ def _table(document: Mapping[str, Any], rows: Sequence[Row], width: int, marks: 
         for row in group:
             text = _aligned([row.label, row.control, row.variant, row.difference], widths)
             yield Text(text + GAP).append_text(bar(row, axis, marks))
+    if level == "interval":
+        yield Text(_levels(comparisons), style=GREY)
+
+
+def _levels(comparisons: Iterable[Mapping[str, Any]]) -> str:
+    """Which interval has which level, where several comparisons decide and theirs are wider."""
+    metrics: dict[float, list[str]] = {}
+    for comparison in comparisons:
+        metrics.setdefault(comparison["level"], []).append(comparison["metric"])
+    parts = (
+        f"{wording.percent(level)} for {', '.join(dict.fromkeys(names))}" for level, names in metrics.items()
+    )
+    return f"Intervals: {'; '.join(parts)}"
 
 
 def columns(heads: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> tuple[list[int], int]:
@@ -261,9 +283,10 @@ def _cut(text: str, width: int) -> str:
 
 def _unscored(document: Mapping[str, Any], width: int) -> Iterator[Text]:
     """What could not be judged, so that no number hides how many it left out."""
+    names = {comparison["metric"] for comparison in worth_a_line(document)}
     for variant in document["variants"]:
         for name, measured in variant["metrics"].items():
-            if not measured["unscored"]:
+            if not measured["unscored"] or name not in names:
                 continue
             reasons = ", ".join(
                 f"{word} {times:,}" for word, times in (measured.get("reasons") or {}).items()

@@ -149,10 +149,13 @@ async def working(api: Connection) -> AsyncIterator[None]:
         return
     from tiebreak.cli.worker import worker_of
 
-    async with asyncio.TaskGroup() as tasks:
-        worker = tasks.create_task(worker_of(api.parts).run())
-        yield
-        worker.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            worker = tasks.create_task(worker_of(api.parts).run())
+            yield
+            worker.cancel()
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None  # whichever of the two failed; the other was only cancelled
 
 
 async def waited(options: argparse.Namespace, api: Connection, run: dict[str, Any]) -> dict[str, Any] | None:
