@@ -3,7 +3,7 @@ from tests.analytics.compared import ab_test, metric
 
 from tiebreak.analytics import wording
 from tiebreak.analytics.analysis import metrics_of
-from tiebreak.analytics.statistics.moments import Interval
+from tiebreak.analytics.statistics.interval import Interval
 from tiebreak.analytics.wording import DOLLARS, MILLISECONDS, POINTS, TOKENS
 
 

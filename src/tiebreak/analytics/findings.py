@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from tiebreak.analytics import wording
 from tiebreak.analytics.model import Evidence, Level
-from tiebreak.analytics.statistics.moments import Interval
+from tiebreak.analytics.statistics.interval import Interval
 from tiebreak.analytics.statistics.paired import BinaryPairs, Pairs
 from tiebreak.analytics.statistics.planning import items_needed
 

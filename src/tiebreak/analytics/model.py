@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from tiebreak.analytics.statistics.moments import Interval
+from tiebreak.analytics.statistics.interval import Interval
 from tiebreak.analytics.statistics.paired import Pairs
 from tiebreak.experiments.definition import Definition, Metric
 from tiebreak.experiments.model import Experiment

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tiebreak.analytics.statistics.moments import Interval
+from tiebreak.analytics.statistics.interval import Interval
 from tiebreak.experiments.definition import Metric
 
 MINUS = "−"

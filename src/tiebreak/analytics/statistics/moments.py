@@ -2,21 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from tiebreak.analytics.statistics.interval import Interval
+
 # Numbers whose whole spread is below this share of the largest of them differ by rounding only.
 ROUNDING = 1e-12
-
-
-class Interval(NamedTuple):
-    """A confidence interval; both ends are finite."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

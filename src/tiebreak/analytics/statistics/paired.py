@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr
 
-from tiebreak.analytics.statistics.moments import Interval, Moments, mean_interval, same_p
+from tiebreak.analytics.statistics.interval import Interval
+from tiebreak.analytics.statistics.moments import Moments, mean_interval, same_p
 from tiebreak.analytics.statistics.proportions import normal_quantile
 
 # Below this many discordant pairs the normal approximation of McNemar's test is replaced by the exact mid-p.

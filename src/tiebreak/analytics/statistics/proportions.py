@@ -4,7 +4,7 @@ import math
 
 from scipy.special import ndtri
 
-from tiebreak.analytics.statistics.moments import Interval
+from tiebreak.analytics.statistics.interval import Interval
 
 
 def normal_quantile(alpha: float) -> float:
