@@ -167,19 +167,24 @@ async def until_done(database: Database, run: Run, done: int, within: float = 30
 
 
 @asynccontextmanager
-async def working(database: Database, **options: Any) -> AsyncIterator[Worker]:
-    """A worker at work while the block runs; retries wait milliseconds."""
+async def working(database: Database, *, cancel: bool = False, **options: Any) -> AsyncIterator[Worker]:
+    """A worker at work while the block runs, then stopped or cancelled; retries wait milliseconds."""
     client = AiohttpClient("loopback")
     pipeline = Pipeline(client, CLOCK, random.Random(7), Backoff(base=0.01, ceiling=0.02))
-    options = {"lease_seconds": 5.0, "grace_seconds": 5.0} | options
-    worker = Worker(database=database, pipeline=pipeline, keyring=KEYRING, clock=CLOCK, **options)
+    options = {"keyring": KEYRING, "lease_seconds": 5.0, "grace_seconds": 5.0} | options
+    worker = Worker(database=database, pipeline=pipeline, clock=CLOCK, **options)
     task = asyncio.create_task(worker.run())
     try:
         yield worker
     finally:
+        if cancel:
+            task.cancel()
         worker.stop()
         async with asyncio.timeout(30):
-            await task
+            await asyncio.wait([task])
+        assert task.cancelled() == cancel
+        if not cancel:
+            task.result()
         await client.close()
 
 

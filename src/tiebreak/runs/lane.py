@@ -81,9 +81,9 @@ class Lane:
                 self._tasks.create_task(self._claim_ahead())
                 self._tasks.create_task(self._commit_landed())
                 self._tasks.create_task(self._renew_held())
-        finally:
-            if self._shelf.held:
-                await self._abandon()
+        except BaseException:
+            await self._abandon()
+            raise
 
     def allow(self, allowance: Allowance) -> None:
         """Take another share or other limits."""
@@ -246,10 +246,9 @@ class Lane:
             self._shelf.ready = deque(task for task in self._shelf.ready if task.key in self._shelf.held)
 
     async def _abandon(self) -> None:
-        held = list(self._shelf.held)
         try:
             async with asyncio.timeout(ABANDON_WAIT):
-                await self._link.once(lambda c: leases.release(c, self._lease, held))
+                await self._link.once(lambda c: leases.release_all(c, self._lease))
         except Exception as exc:
             # The leases run out by themselves; what ends the lane must not be hidden by this.
             if not passes(exc):

@@ -65,6 +65,13 @@ where t.run_id = $1 and t.position = k.position and t.variant = k.variant and t.
   and t.state = 'leased' and t.lease_token = $2
 """
 
+# For a lane that was cut short: also what a claim took whose answer never arrived.
+RELEASE_ALL = """
+update run_tasks
+set state = 'queued', lease_token = null, lease_until = null
+where run_id = $1 and state = 'leased' and lease_token = $2
+"""
+
 # Results, totals, and the move to completed or over budget in one statement, hence in one transaction. A result counts
 # only under the present lease; the calls of one that came too late were paid all the same. A batch whose commit was
 # acknowledged by a connection that broke is sent again: rows that are done under our token were counted the first time.
@@ -232,6 +239,11 @@ async def renew(connection: asyncpg.Connection, lease: Lease, keys: Collection[T
 async def release(connection: asyncpg.Connection, lease: Lease, keys: Collection[TaskKey]) -> None:
     """Give these tasks back."""
     await connection.execute(RELEASE, lease.run_id, lease.token, *_columns(keys))
+
+
+async def release_all(connection: asyncpg.Connection, lease: Lease) -> None:
+    """Give back everything of this run that is under this token."""
+    await connection.execute(RELEASE_ALL, lease.run_id, lease.token)
 
 
 async def finish(connection: asyncpg.Connection, lease: Lease, results: Sequence[Result]) -> Standing | None:

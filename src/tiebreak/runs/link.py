@@ -22,6 +22,7 @@ AWAY: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what giving a connection back raises when it broke in that moment
 )
 FIRST_WAIT: Final = 0.05  # seconds
 LONGEST_WAIT: Final = 1.0

@@ -164,7 +164,7 @@ class Worker:
         except Exception as exc:
             # A fault of ours in one run must neither stop the others nor be tried again twice a second.
             log.exception("run stopped by an internal error", run=str(run.id))
-            reason = f"internal error ({type(exc).__name__}), the log has the details; resume to try again"
+            reason = f"internal error ({type(_innermost(exc)).__name__}), the log has the details; resume to try again"
             await self._halt(run.id, RunState.PAUSED, reason)
         finally:
             del self._rides[run.id]
@@ -192,3 +192,10 @@ class Worker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error inside the groups that task groups make."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
