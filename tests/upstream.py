@@ -96,6 +96,7 @@ async def upstream(
 
     async def connected(reader: asyncio.StreamReader, writer: Wire) -> None:
         task = asyncio.current_task()
+        assert task is not None
         tasks.add(task)
         try:
             await made.serve(reader, writer)

@@ -13,11 +13,12 @@ from tiebreak.infrastructure.connections.http import (
     AiohttpClient,
     ConnectFailed,
     HttpRequest,
+    Outbound,
 )
 
 
 @asynccontextmanager
-async def client(outbound: str, answers: list[list[str]] | None = None) -> AsyncIterator[AiohttpClient]:
+async def client(outbound: Outbound, answers: list[list[str]] | None = None) -> AsyncIterator[AiohttpClient]:
     """A client; with `answers`, its names resolve to these in turn, the last one for ever."""
     given = list(answers or [])
 

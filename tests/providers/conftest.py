@@ -1,6 +1,7 @@
 """What the tests of providers share: the real client, a keyring, and the management API over a real database."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,17 +30,17 @@ def make_account():
     """An account at a URL, with changes."""
 
     def make(url: str, **changes) -> Account:
-        values = {
-            "provider_id": uuid4(),
-            "name": "acme",
-            "dialect": "openai_compatible",
-            "base_url": url,
-            "concurrency": 4,
-            "timeout_seconds": 5.0,
-            "max_retries": 2,
-            "secret": SECRET,
-        }
-        return Account(**values | changes)
+        plain = Account(
+            provider_id=uuid4(),
+            name="acme",
+            dialect="openai_compatible",
+            base_url=url,
+            concurrency=4,
+            timeout_seconds=5.0,
+            max_retries=2,
+            secret=SECRET,
+        )
+        return replace(plain, **changes)
 
     return make
 

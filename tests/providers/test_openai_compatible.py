@@ -193,6 +193,7 @@ async def test_models_that_cannot_be_reached_are_a_failure(client, make_account)
         streamed(b'data: {"error": {"message": "' + SECRET.encode() + b'"}}\n\n'),
         streamed(b"data: " + SECRET.encode() + b"\n\n"),
         f"{SECRET} is not HTTP\r\n\r\n".encode(),
+        STREAM_HEAD + SECRET.encode() + b"\r\nno chunk\r\n",
         http(b'{"choices": "' + SECRET.encode() + b'\xff"}'),
     ],
 )

@@ -37,7 +37,7 @@ def decode(account, body) -> ChatResponse:
 def test_a_request_says_model_messages_and_parameters(account):
     sent = wire.encode(account, ASK)
     assert (sent.method, sent.url) == ("POST", "https://vendor.example/v1/chat/completions")
-    assert json.loads(sent.body) == {
+    assert json.loads(sent.body or b"") == {
         "model": "small",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}],
         "temperature": 0,
@@ -47,7 +47,7 @@ def test_a_request_says_model_messages_and_parameters(account):
 
 
 def test_a_stream_is_asked_for_with_its_usage(account):
-    sent = json.loads(wire.encode(account, ChatRequest("m", (), {}, stream=True)).body)
+    sent = json.loads(wire.encode(account, ChatRequest("m", (), {}, stream=True)).body or b"")
     assert (sent["stream"], sent["stream_options"]) == (True, {"include_usage": True})
 
 

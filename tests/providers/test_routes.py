@@ -16,7 +16,7 @@ async def create(api, **changes):
 
 async def test_a_provider_is_stored_and_shown_without_its_secret(api):
     made = await create(api)
-    assert UUID(made.pop("id"))
+    assert UUID(made.pop("id")).version == 7
     assert made.pop("created_at") == made.pop("updated_at")
     assert made == {
         "name": "acme",
@@ -172,6 +172,16 @@ async def test_an_impossible_price_is_refused_by_name(api, prices, words):
     answer = await api.put("/api/v1/providers/acme/models/small", json=prices)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
+
+
+async def test_pages_of_models_follow_each_other(api):
+    await create(api)
+    for name in ("a", "b", "c"):
+        await api.put(f"/api/v1/providers/acme/models/{name}", json={})
+    url = "/api/v1/providers/acme/models"
+    first = (await api.get(url, params={"limit": 2})).json()
+    rest = (await api.get(url, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert [row["name"] for row in first["data"] + rest["data"]] == ["a", "b", "c"]
 
 
 async def test_models_of_an_unknown_provider_are_not_found(api):

@@ -118,6 +118,7 @@ def test_processes_that_make_a_key_at_once_get_the_same(tmp_path):
         for _ in range(4)
     ]
     for process in made:
+        assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
     ids = {process.communicate(timeout=60)[0] for process in made}

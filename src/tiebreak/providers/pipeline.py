@@ -67,7 +67,10 @@ class Pipeline:
             ) from exc
 
     def _limit(self, account: Account) -> ConcurrencyLimit:
-        """The provider's limit, following the account's present setting; the longest unused idle one makes room."""
+        """The provider's limit, following the account's present setting.
+
+        At 1,000 providers the longest unused idle one makes room; beyond that there are as many as calls in flight.
+        """
         limit = self._limits.get(account.provider_id)
         if limit is None:
             if len(self._limits) >= MOST_LIMITS:

@@ -15,7 +15,15 @@ from tiebreak.providers.service import Changes, NewProvider
 NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 MODEL = r"^[^\s\x00-\x1f\x7f]{1,200}$"
 
-BaseUrl = Annotated[Text, Field(max_length=2000, examples=["https://api.openai.com/v1"])]
+BaseUrl = Annotated[
+    Text,
+    Field(
+        max_length=2000,
+        examples=["https://api.openai.com/v1"],
+        # What `check_url` can be said in; the rest comes with its reason.
+        json_schema_extra={"format": "uri", "pattern": r"^https?://[^\s\\?#@]+$"},
+    ),
+]
 _HEADER_SAFE = r"^[!-~]{1,4096}$"
 
 

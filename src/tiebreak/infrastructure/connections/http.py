@@ -216,7 +216,8 @@ class _Answer:
             try:
                 chunk = await content.readany()
             except _FAILURES as exc:
-                raise _translate(exc, self._request) from exc
+                error = _translate(exc, self._request)
+                raise error from _showable(error, exc)
             if not chunk:
                 return
             size += len(chunk)
@@ -248,11 +249,16 @@ def _translate(exc: Exception, request: HttpRequest) -> HttpError:
         case aiohttp.InvalidURL():
             return AddressRefused(f"{request.url} does not name its host plainly")
         case aiohttp.ClientPayloadError():
-            return Truncated("the connection closed in the middle of the answer")
+            return Truncated("the answer broke off in the middle")
         case aiohttp.ClientResponseError() | HttpProcessingError():
             return Unreadable("the answer is not HTTP")
         case _:
             return Truncated("the connection closed before an answer came")
+
+
+def _showable(error: HttpError, cause: Exception) -> Exception | None:
+    """The cause, where it tells of the way to the server only; others quote what came, which may repeat our key."""
+    return cause if isinstance(error, ConnectFailed | TimedOut) else None
 
 
 @dataclass(slots=True)
@@ -347,8 +353,7 @@ class AiohttpClient:
             error = _translate(exc, request)
             if type(error) is Truncated and trip.reused and clock.time() - began < STALE_WITHIN:
                 error = Stale("a kept-alive connection was closed before an answer came")
-            # The cause of an unreadable answer quotes it, and it may quote the key that we sent.
-            raise error from (None if isinstance(error, Unreadable) else exc)
+            raise error from _showable(error, exc)
         try:
             yield _Answer(response, request)
         finally:
