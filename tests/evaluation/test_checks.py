@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -151,6 +151,7 @@ def test_a_check_that_can_never_work_is_refused_with_place_and_remedy(config, po
     assert [(fault.pointer, fault.message) for fault in caught.value.faults] == [(pointer, message)]
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from(EVERY_KIND), st.sampled_from([None, "stop", "length"]))
 def test_any_text_gets_a_score_of_0_or_1(text, config, finish):
     assert score(config, text, expected="18", finish=finish).value in {0.0, 1.0}

@@ -55,6 +55,8 @@ def refusal(document):
         ({"properties": {"$ref": {"type": "string"}}}, {"$ref": "x"}, True),
         ({"items": {"items": {"type": "integer"}}}, [[1], ["1"]], False),
         ({"properties": {"a": False}}, {"a": 1}, False),
+        ({"$schema": DRAFTS[2], "dependencies": {"a": {"required": ["b"]}}}, {"a": 1}, False),
+        ({"$schema": DRAFTS[2], "dependencies": {"a": ["b"]}}, {"a": 1, "b": 1}, True),
     ],
 )  # fmt: skip
 def test_a_value_satisfies_the_schema_or_not(document, value, holds):
@@ -97,6 +99,9 @@ def test_every_keyword_with_patterns_ends(document):
         ({"$schema": 5}, "/schema", "`$schema` is 5"),
         ({"$defs": {"a": {"$schema": DRAFTS[2]}}}, "/schema", "one schema has one dialect"),
         ({"$schema": DRAFTS[0], "$ref": 5}, "/schema", "it refers to 5, and a reference is a string"),
+        ({"$schema": DRAFTS[2], "dependencies": {"a": {}, "c": ["d"]}}, "/schema", "mixes lists and schemas"),
+        ({"$schema": DRAFTS[2], "$ref": "#n", "definitions": {"x": {"dependencies": {"c": ["d"], "a": {}}}}}, "/schema", "mixes lists"),
+        ({"multipleOf": 10**400}, "/schema", "beyond the range of a double"),
         ({"pattern": "("}, "/schema", "missing ) at position 1"),
         ({"patternProperties": {"(?V0)(?V1)": {}}}, "/schema", "mutually incompatible"),
         ({"pattern": "(?:" * 3000 + ")" * 3000}, "/schema", "nested too deeply"),

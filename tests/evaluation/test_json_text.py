@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiebreak.evaluation.json_text import MAX_DEPTH, parse
@@ -14,6 +14,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     VALUES, st.sampled_from(["{}", " {}\n", "```json\n{}\n```", "```\n{}```", "\n```JSON \r\n{}\r\n```\n"])
 )

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiebreak.evaluation.numbers import last_number, only_number, within
@@ -69,16 +69,19 @@ def test_an_expected_answer_that_is_not_one_number_is_none(text):
     assert only_number(text) is None
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**30), 10**30), st.text(alphabet="abc .:\n"))
 def test_grouped_and_plain_integers_read_alike(value, before):
     assert last_number(f"{before} {value}") == last_number(f"{before} {value:,}.") == Decimal(value)
 
 
+@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6))
 def test_a_decimal_written_out_reads_back_exactly(value):
     assert only_number(f"{value:f}") == value
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_read_without_an_error(text):
     number = last_number(text)

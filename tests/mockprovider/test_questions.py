@@ -1,7 +1,7 @@
 """Finding the question in a message."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiebreak.mockprovider.questions import ANCHOR, Question, QuestionBank
@@ -26,6 +26,7 @@ def slowly(texts, message):
     return min(contained, key=lambda text: (-len(text), message.index(text)), default=None)
 
 
+@settings(deadline=None)
 @given(
     TEXTS,
     st.lists(st.integers(0, 7), max_size=4),
@@ -43,6 +44,7 @@ def test_the_longest_contained_question_is_found(texts, asked, between):
     )
 
 
+@settings(deadline=None)
 @given(TEXTS, st.text(max_size=50), st.text(max_size=50), st.data())
 def test_a_question_is_found_inside_any_prompt(texts, before, after, data):
     text = data.draw(st.sampled_from(texts))

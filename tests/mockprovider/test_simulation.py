@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.mockprovider.served import BANK, small_config
 
@@ -87,6 +87,7 @@ def test_what_the_bank_cannot_answer_is_made_up_and_says_so(message):
     assert said == reply(config, "oracle", message, None)
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.integers(-(10**12), 10**12).map(str),
@@ -120,11 +121,13 @@ def test_a_limit_cuts_simulated_answers_too():
     assert (len(cut.text), cut.finish_reason) == (12, "length")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_the_token_count_is_a_quarter_of_the_characters_rounded_up(text):
     assert 4 * (tokens.count(text) - 1) < max(len(text), 1) <= 4 * max(tokens.count(text), 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text() | st.integers(), max_size=4))
 def test_draws_lie_strictly_between_0_and_1_and_repeat(words):
     assert 0 < draw(*words) < 1

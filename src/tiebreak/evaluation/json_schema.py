@@ -28,6 +28,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import Schema, SchemaRegistry, specification_with
 
 from tiebreak.errors import Fault, InvalidInput
+from tiebreak.evaluation import json_text
 from tiebreak.evaluation.patterns import compile_pattern, found
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def compile_schema(document: Mapping[str, Any], *, pointer: str) -> Callable[[Js
     """
     try:
         # Through JSON and back: what YAML knows and JSON does not (a date, a number as a key) shows here.
-        schema: dict[str, Any] = json.loads(json.dumps(document, allow_nan=False))
+        schema: Any = json_text.parse(json.dumps(document, allow_nan=False))
         validator = _validator(schema, pointer)
     except SchemaError as error:
         place = "".join(f"/{step}" for step in error.absolute_path)
@@ -96,27 +97,54 @@ def _validator(schema: dict[str, Any], pointer: str) -> Validator:
     draft = _Draft(stock, specification_with(dialect))
     draft.check(schema)
     registry: SchemaRegistry = Registry()
-    parts: dict[int, Mapping[str, Any]] = {}
-    _collect(schema, registry.resolver_with_root(draft.specification.create_resource(schema)), draft, parts)
-    _check(list(parts.values()), pointer)
+    resolver = registry.resolver_with_root(draft.specification.create_resource(schema))
+    _check([part.schema for part in _parts(schema, resolver, draft)], pointer)
     extended: Validator = _extend(stock, _KEYWORDS)(schema, registry=registry)
     return extended
 
 
-def _collect(
-    schema: Schema, resolver: "Resolver[Schema]", draft: _Draft, parts: dict[int, Mapping[str, Any]]
-) -> None:
-    """Every schema inside by its identity, also those that only a reference reaches (`#/components/x`)."""
-    if not isinstance(schema, Mapping) or id(schema) in parts:
-        return
-    parts[id(schema)] = schema
-    for keyword in _REFERENCES:
-        if keyword in schema:
-            target = _resolve(resolver, schema[keyword])
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A schema inside the schema, and what resolves its references."""
+
+    schema: Mapping[str, Any]
+    resolver: "Resolver[Schema]"
+
+
+def _parts(root: Schema, resolver: "Resolver[Schema]", draft: _Draft) -> list[_Part]:
+    """Every schema inside, also those that only a reference reaches (`#/components/x`)."""
+    parts = _nested(root, resolver, draft)
+    seen = {id(part.schema) for part in parts}
+    for part in parts:  # which grows meanwhile
+        for reference in (part.schema[keyword] for keyword in _REFERENCES if keyword in part.schema):
+            target = _resolve(part.resolver, reference)
             draft.check(target.contents)
-            _collect(target.contents, target.resolver, draft, parts)
+            if id(target.contents) not in seen:
+                found_here = _nested(target.contents, target.resolver, draft)
+                seen.update(id(part.schema) for part in found_here)
+                parts += found_here
+    return parts
+
+
+def _nested(schema: Schema, resolver: "Resolver[Schema]", draft: _Draft) -> list[_Part]:
+    if not isinstance(schema, Mapping):
+        return []
+    _check_dependencies(schema.get("dependencies"))
+    parts = [_Part(schema, resolver)]
     for inside in draft.specification.create_resource(schema).subresources():
-        _collect(inside.contents, resolver.in_subresource(inside), draft, parts)
+        parts += _nested(inside.contents, resolver.in_subresource(inside), draft)
+    return parts
+
+
+def _check_dependencies(dependencies: JsonValue) -> None:
+    """The library that resolves references takes one kind of dependency per keyword."""
+    if (
+        isinstance(dependencies, dict)
+        and len({isinstance(value, list) for value in dependencies.values()}) > 1
+    ):
+        raise ValueError(
+            "`dependencies` mixes lists and schemas; put the schemas into `allOf` with `dependencies`"
+        )
 
 
 def _resolve(resolver: "Resolver[Schema]", reference: JsonValue) -> "Resolved[Schema]":
