@@ -12,7 +12,7 @@ export TIEBREAK_GSM8K ?= $(abspath $(GSM8K))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test faults check format bench bench-run clean
+.PHONY: help install run demo test faults check format docs bench bench-run clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ check: install ## format, lint, types, imports, dependency audit
 format: install ## format and fix what can be fixed
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+docs: install ## write docs/reference.md from the program
+	$(RUN) python -m tests.docs.reference
 
 bench: bench-run ## every benchmark
 
