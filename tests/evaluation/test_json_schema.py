@@ -90,6 +90,7 @@ def test_every_keyword_with_patterns_ends(document):
     [
         ({"type": 5}, "/schema/type", "5 is not valid under any of the given schemas"),
         ({"properties": {"a": {"required": "b"}}}, "/schema/properties/a/required", "'b' is not of type 'array'"),
+        ({"properties": {"a/~b": {"type": 5}}}, "/schema/properties/a~1~0b/type", "is not valid"),
         ({"$ref": "#/$defs/gone"}, "/schema", "refers to '#/$defs/gone', which is not inside the schema"),
         ({"items": {"$ref": "file:///etc/hostname"}}, "/schema", "refers to 'file:///etc/hostname'"),
         ({"not": {"$dynamicRef": "https://example.org/s"}}, "/schema", "refers to 'https://example.org/s'"),

@@ -62,7 +62,7 @@ def compile_schema(document: Mapping[str, Any], *, pointer: str) -> Callable[[Js
         schema: Any = json_text.parse(json.dumps(document, allow_nan=False))
         validator = _validator(schema, pointer)
     except SchemaError as error:
-        place = "".join(f"/{step}" for step in error.absolute_path)
+        place = "".join(f"/{_escaped(str(step))}" for step in error.absolute_path)
         raise _invalid(pointer + place, error.message) from error
     except (TypeError, ValueError) as error:
         raise _invalid(pointer, str(error)) from error
@@ -74,6 +74,11 @@ def compile_schema(document: Mapping[str, Any], *, pointer: str) -> Callable[[Js
 def _invalid(pointer: str, reason: str) -> InvalidInput:
     message = f"the JSON Schema cannot be used: {reason}; correct the schema"
     return InvalidInput(message, faults=[Fault(pointer, message)])
+
+
+def _escaped(step: str) -> str:
+    """A step of a JSON pointer (RFC 6901)."""
+    return step.replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(frozen=True, slots=True)
