@@ -139,7 +139,7 @@ def test_a_wrong_setting_is_3_with_its_name(tmp_path, capsys, monkeypatch):
 
 def test_a_host_beyond_this_machine_is_refused_before_anything_starts(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
-    assert entry.main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 2  # noqa: S104
+    assert entry.main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 2
     assert "until API keys exist" in capsys.readouterr().err
 
 

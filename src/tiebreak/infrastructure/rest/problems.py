@@ -1,6 +1,8 @@
 """RFC 9457 problems: every error of the management API has one shape."""
 
+import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -55,9 +57,19 @@ def problem(
     body = Problem(
         type=f"urn:tiebreak:problem:{code}", title=title, status=status, detail=detail, errors=list(errors)
     )
-    return JSONResponse(
-        body.model_dump(mode="json"), status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE
-    )
+    return ProblemResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
+
+
+class ProblemResponse(JSONResponse):
+    """A problem may quote what the caller sent: half a surrogate pair goes back the way it came, escaped."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
 
 
 def render(error: TiebreakError) -> Response:
@@ -102,11 +114,38 @@ def install(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, exc: HTTPException) -> Response:
+    async def http(request: Request, exc: HTTPException) -> Response:
+        phrase = HTTPStatus(exc.status_code).phrase
+        detail = str(exc.detail)
         return problem(
-            code="http",
-            title=str(exc.detail),
+            code=phrase.lower().replace(" ", "_"),
+            title=phrase,
             status=exc.status_code,
-            detail=str(exc.detail),
+            detail=f"{request.method} {request.url.path}: {detail}" if detail == phrase else detail,
             headers=exc.headers,
         )
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> Response:
+        # Starlette raises it again after this answer, so the server logs it with its traceback.
+        return render(TiebreakError("something failed on our side; the server's log has it"))
+
+    _describe(app)
+
+
+def _describe(app: FastAPI) -> None:
+    """Let the OpenAPI file give problems their own media type; FastAPI knows one per route, that of success."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                for status in PROBLEM_RESPONSES:
+                    content = operation["responses"].get(status, {}).get("content", {})
+                    if content and MEDIA_TYPE not in content:
+                        (described,) = content.values()
+                        operation["responses"][status]["content"] = {MEDIA_TYPE: described}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to extend the file
