@@ -112,6 +112,8 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
+        try:
+            self._process.communicate(timeout=10)  # closes its standard input, at which it ends
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        self._process.communicate(timeout=10)
+            self._process.communicate(timeout=10)

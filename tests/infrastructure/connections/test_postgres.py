@@ -5,9 +5,10 @@ import asyncio
 import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tiebreak.errors import Conflict, Unavailable
-from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig, engine_url
+from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig, engine_url, is_away
 
 
 def test_engine_url_names_the_driver_whatever_the_spelling():
@@ -30,6 +31,37 @@ async def test_a_transaction_that_raises_leaves_nothing_and_the_error_as_it_is(d
             await tx.execute(INSERT)
             raise Conflict("the caller's own")
     assert await (await database.pool()).fetchval("select count(*) from prompts") == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "away"),
+    [("57P03", True), ("57P01", True), ("53300", True), ("08006", True), ("23505", False), (None, False)],
+)
+def test_only_a_server_that_is_away_is_away(state: str | None, away: bool):
+    assert is_away(state) is away
+
+
+async def test_a_wrong_statement_or_value_is_not_called_an_absent_server(database: Database):
+    with pytest.raises(DBAPIError):
+        async with database.transaction() as tx:
+            await tx.execute(text("select nonsense"))
+    with pytest.raises(DBAPIError):
+        async with database.transaction() as tx:
+            await tx.execute(text("select cast(:n as int)"), {"n": 2**40})
+
+
+async def test_a_callers_own_file_error_stays_what_it_is(database: Database, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        async with database.transaction():
+            (tmp_path / "missing").read_text()
+
+
+async def test_a_commit_that_fails_is_the_callers_to_know(database: Database):
+    with pytest.raises(Unavailable):
+        async with database.transaction() as tx:
+            await tx.execute(INSERT)
+            pid = (await tx.execute(text("select pg_backend_pid()"))).scalar_one()
+            await (await database.pool()).fetchval("select pg_terminate_backend($1, 5000)", pid)
 
 
 async def test_a_server_that_is_away_is_unavailable_and_says_when_to_try_again(tmp_path):

@@ -6,17 +6,30 @@ never commit.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tiebreak.errors import Unavailable
 
-AWAY = "the database does not answer ({reason}); it is tried again on the next request"
+# Shut down by its administrator, crashed, starting up, and every connection taken; class 08 is a connection lost.
+_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "53300"})
+
+
+def is_away(sqlstate: str | None) -> bool:
+    """Whether an error says that the server is away for now, and not that the statement is wrong."""
+    return sqlstate is not None and (sqlstate in _AWAY_STATES or sqlstate.startswith("08"))
+
+
+def _away(cause: BaseException) -> Unavailable:
+    reason = (str(cause) or type(cause).__name__).splitlines()[0]
+    return Unavailable(
+        f"the database does not answer ({reason}); it is tried again on the next request", retry_after=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Database:
                         command_timeout=self.config.statement_timeout,
                     )
                 except (OSError, asyncpg.PostgresError, TimeoutError) as exc:
-                    raise Unavailable(AWAY.format(reason=exc or type(exc).__name__), retry_after=1.0) from exc
+                    raise _away(exc) from exc
             return self._pool
 
     @asynccontextmanager
@@ -91,21 +104,20 @@ class Database:
         Raises:
             Unavailable: the server is away or every connection is in use for longer than `pool_timeout`.
         """
-        try:
-            async with self.engine.begin() as connection:
+        async with AsyncExitStack() as stack:
+            try:
+                try:
+                    connection = await stack.enter_async_context(self.engine.begin())
+                except OSError as exc:  # only here: a caller's own file error must stay what it is
+                    raise _away(exc) from exc
                 yield connection
-        except (
-            InterfaceError,
-            OperationalError,
-            PoolTimeout,
-            OSError,
-            asyncpg.PostgresConnectionError,
-        ) as exc:
-            raise Unavailable(AWAY.format(reason=str(exc).splitlines()[0]), retry_after=1.0) from exc
-        except DBAPIError as exc:
-            if exc.connection_invalidated:
-                raise Unavailable(AWAY.format(reason="the connection was lost"), retry_after=1.0) from exc
-            raise
+                await stack.aclose()
+            except (PoolTimeout, ConnectionError, TimeoutError) as exc:
+                raise _away(exc) from exc
+            except DBAPIError as exc:
+                if exc.connection_invalidated or is_away(getattr(exc.orig, "sqlstate", None)):
+                    raise _away(exc.orig or exc) from exc
+                raise
 
     async def close(self) -> None:
         """Give every connection back to the server."""

@@ -84,7 +84,7 @@ def test_starts_at_once_share_one_server(home: Path):
         assert (Folder(home).log).read_text().count("starting PostgreSQL") == 1
     finally:
         for client in clients:
-            client.__exit__()
+            client.close()
 
 
 def test_a_client_that_comes_while_the_server_leaves_gets_a_new_one(home: Path):
@@ -239,8 +239,11 @@ def test_the_application_s_environment_does_not_reach_the_server(home: Path, mon
     monkeypatch.setenv("SOME_API_KEY", "secret-sentinel")
     monkeypatch.setenv("PGPORT", "1")
     with PrivatePostgres.open(home, fsync=False):
-        for pid in left_over(home):
-            assert b"secret-sentinel" not in Path(f"/proc/{pid}/environ").read_bytes()
+        for pid in (guardian_pid(home), postmaster_pid(home)):
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"PATH=" in environment
+            assert b"secret-sentinel" not in environment
+            assert b"PGPORT" not in environment
 
 
 def test_a_lost_password_is_replaced_at_the_next_start(home: Path):

@@ -48,13 +48,7 @@ def everybodys_python() -> Iterator[Python]:
     packages = top / "packages"
     package = Path(tiebreak.__file__).parent
     shutil.copytree(package, packages / "tiebreak", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in _wheel_folders():
-        shutil.copytree(
-            folder,
-            packages / folder.name,
-            symlinks=True,
-            ignore=shutil.ignore_patterns("pginstall", "include", "*.a"),
-        )
+    _copy_wheel(packages)
     shutil.copytree(Path(platformdirs.__file__).parent, packages / "platformdirs")
     client = shutil.copy(CLIENT, packages)
     program = sys.executable if _anybody_runs(sys.executable) else _copy_interpreter(top)
@@ -64,12 +58,14 @@ def everybodys_python() -> Iterator[Python]:
     shutil.rmtree(top)
 
 
-def _wheel_folders() -> list[Path]:
+def _copy_wheel(target: Path) -> None:
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
-        return []
+        return
     package = Path(spec.submodule_search_locations[0])
-    return [package, package.with_name(f"{WHEEL}.libs")]
+    unneeded = shutil.ignore_patterns("pginstall", "include", "*.a")
+    for folder in (package, package.with_name(f"{WHEEL}.libs")):
+        shutil.copytree(folder, target / folder.name, symlinks=True, ignore=unneeded)
 
 
 def _anybody_runs(program: str) -> bool:
@@ -159,15 +155,14 @@ def test_root_without_namespaces_runs_the_server_as_nobody(place: Path):
 
 
 @as_root
-def test_binaries_in_a_closed_folder_are_copied_for_nobody(place: Path, everybodys_python: Python):
+def test_binaries_in_a_closed_folder_are_copied_for_nobody(place: Path):
     """The wheel below root's 0700 home, which is where a virtual environment lies in most containers."""
     place.chmod(0o755)
     closed = place / "closed"
     closed.mkdir(mode=0o700)
-    packages = closed / "packages"
-    shutil.copytree(everybodys_python.environment["PYTHONPATH"], packages, symlinks=True)
-    environment = everybodys_python.environment | {"PYTHONPATH": str(packages)}
-    command = blocked(everybodys_python.program, str(packages / "private_client.py"))
+    _copy_wheel(closed)
+    environment = os.environ | {"PYTHONPATH": str(closed)}
+    command = blocked(sys.executable, str(CLIENT))
     with Client(place / "home", command=command, environment=environment, major=18) as client:
         assert str(ask(client.dsn(), "show server_version")).startswith("18.")
         program = Path(f"/proc/{postmaster_pid(place / 'home')}/exe").readlink()

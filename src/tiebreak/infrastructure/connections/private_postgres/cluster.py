@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tiebreak.errors import Misconfigured, Unavailable
@@ -71,9 +72,7 @@ def reachable(folder: Folder, binaries: Binaries, identity: Identity) -> Binarie
     prefix = binaries.folder.parent
     place = folder.binaries / binaries.version
     # The wheel's libraries are found relative to the programs: prefix/../../NAME.libs.
-    copied = Binaries(
-        place / prefix.parent.name / prefix.name / "bin", binaries.major, binaries.version, binaries.libraries
-    )
+    copied = replace(binaries, folder=place / prefix.parent.name / prefix.name / "bin")
     if not place.exists():
         fresh = place.with_name(f"{place.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
