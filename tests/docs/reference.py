@@ -76,7 +76,9 @@ async def _routes() -> Iterator[str]:
         pipeline = Pipeline(http, clock, random.Random(0))
         mount(app, Parts(settings, Path(folder), unused, keyring, http, pipeline, clock), "reference")
     await http.close()
-    lines = ["## REST\n\nThe OpenAPI file is served at `/api/v1/openapi.json`. Errors are RFC 9457 problems.\n"]
+    lines = [
+        "## REST\n\nThe OpenAPI file is served at `/api/v1/openapi.json`. Errors are RFC 9457 problems.\n"
+    ]
     lines.append("| Call | What it does |\n|---|---|")
     for path, calls in sorted(app.openapi()["paths"].items()):
         for method, call in calls.items():

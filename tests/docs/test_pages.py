@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.docs.pages import Command, File, steps
 
 ROOT = Path(__file__).parents[2]
