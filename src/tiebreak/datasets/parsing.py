@@ -7,7 +7,7 @@ makes the rest unreadable is raised. Pure but for the file it is given.
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from pydantic import JsonValue
@@ -145,13 +145,28 @@ def read_jsonl(file: BinaryIO, mapping: ColumnMapping) -> Iterator[Item | Fault]
         if isinstance(record, Fault):
             yield record
             continue
-        read = read or _Reader(roles(mapping, list(record)), first_line=lines.number)
+        read = read or _Reader(_json_roles(mapping, record), first_line=lines.number)
         yield read.item(lines.number, record)
+
+
+def _json_roles(mapping: ColumnMapping, first: Record) -> Roles:
+    """The first line says what the inputs are; what else an item can have may come on a later one."""
+    found = roles(mapping, list(first))
+
+    def later(name: str) -> str | None:
+        return None if name in first else name
+
+    return replace(
+        found,
+        expected=found.expected or later("expected"),
+        category=found.category or later("category"),
+        difficulty=found.difficulty or later("difficulty"),
+    )
 
 
 def _json_record(text: str, line: int) -> Record | Fault:
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
         return Fault("", f"not JSON: {exc.msg}", line=line, column=exc.colno)
     except RecursionError:
@@ -171,6 +186,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
     return record
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError("a whole number beyond 64 bits; write it as text")
+    return int(digits)
 
 
 def _no_constant(name: str) -> None:
@@ -221,16 +242,11 @@ class _Reader:
 
     def _require_keys(self, record: Record) -> None:
         keys = record.keys() - self._special
-        if keys == self._inputs:
-            return
-        for name in sorted(self._inputs - keys):
-            raise _Unusable(
-                name, f"missing; line {self._first_line} has it, and all items need the same inputs"
-            )
-        for name in sorted(keys - self._inputs):
-            raise _Unusable(
-                name, f"line {self._first_line} has no such key, and all items need the same inputs"
-            )
+        first = f"line {self._first_line}"
+        if missing := self._inputs - keys:
+            raise _Unusable(min(missing), f"missing; {first} has it, and all items need the same inputs")
+        if more := keys - self._inputs:
+            raise _Unusable(min(more), f"{first} has no such key, and all items need the same inputs")
 
     def _id(self, record: Record) -> str:
         column = self._roles.id

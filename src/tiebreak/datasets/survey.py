@@ -31,14 +31,14 @@ def canonical(item: Item) -> str:
     return json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def survey(read: Reading, unit: str = "line") -> Survey:
+def survey(read: Reading, unit: str = "line", *, limit: int = MAX_ITEMS) -> Survey:
     """Read everything once, and once more only to name duplicate ids.
 
     Eight bytes an item are kept, not the ids, so that a million items fit into little memory.
 
     Raises:
         InvalidInput: with up to 20 faults; a file without items; an id that is there twice.
-        PayloadTooLarge: over a million items, or a line too long.
+        PayloadTooLarge: over `limit` items, or a line too long.
     """
     digest = hashlib.sha256()
     hashes = array("q")
@@ -46,8 +46,8 @@ def survey(read: Reading, unit: str = "line") -> Survey:
     for item in _sound(read(), unit):
         columns = columns or tuple(item.inputs)
         hashes.append(hash(item.item_id))
-        if len(hashes) > MAX_ITEMS:
-            raise PayloadTooLarge(f"over {MAX_ITEMS} items, which is the limit; split the file")
+        if len(hashes) > limit:
+            raise PayloadTooLarge(f"over {limit} items, which is the limit; split the file")
         digest.update(canonical(item).encode())
         digest.update(b"\n")
     if not hashes:

@@ -56,17 +56,19 @@ def media_type(content_type: str | None) -> str:
 
 
 @asynccontextmanager
-async def received(chunks: AsyncIterator[bytes], media: str) -> AsyncIterator[Upload]:
+async def received(
+    chunks: AsyncIterator[bytes], media: str, *, limit: int = MAX_UPLOAD
+) -> AsyncIterator[Upload]:
     """The upload, as long as the block runs; its file is gone afterwards.
 
     Raises:
-        PayloadTooLarge: over 1 GB in all, or 10 MB in a line.
+        PayloadTooLarge: over `limit` bytes in all, or 10 MB in a line.
         InvalidInput, Misconfigured: see `parquet.to_jsonl`.
     """
     with tempfile.TemporaryDirectory(prefix="tiebreak-upload-") as folder:
         path = Path(folder) / "body"
         with path.open("wb") as file:
-            digest = await _write(chunks, file, lines=media != PARQUET)
+            digest = await _write(chunks, file, lines=media != PARQUET, limit=limit)
         if media == PARQUET:
             rows = Path(folder) / "rows.jsonl"
             await to_jsonl(path, rows)
@@ -76,14 +78,14 @@ async def received(chunks: AsyncIterator[bytes], media: str) -> AsyncIterator[Up
             yield Upload(path, media, digest, "line")
 
 
-async def _write(chunks: AsyncIterator[bytes], file: BinaryIO, *, lines: bool) -> bytes:
+async def _write(chunks: AsyncIterator[bytes], file: BinaryIO, *, lines: bool, limit: int) -> bytes:
     digest = hashlib.sha256()
     size = line_bytes = 0
     line = 1
     async for chunk in chunks:
         size += len(chunk)
-        if size > MAX_UPLOAD:
-            raise PayloadTooLarge(f"over {MAX_UPLOAD // 2**30} GB, which is the limit; split the file")
+        if size > limit:
+            raise PayloadTooLarge(f"over {limit // 2**20} MB, which is the limit; split the file")
         end = chunk.rfind(b"\n")
         line_bytes = line_bytes + len(chunk) if end < 0 else len(chunk) - end - 1
         line += chunk.count(b"\n")
