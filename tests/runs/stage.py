@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,31 +26,39 @@ from tiebreak.runs.model import Run, RunState
 from tiebreak.runs.worker import Worker
 
 CLOCK = SystemClock()
-KEYRING = Keyring.open(None, "A" * 43 + "=")
+SECRET_KEY = "A" * 43 + "="
+KEYRING = Keyring.open(None, SECRET_KEY)
 ANYWHERE = "http://127.0.0.1:9/v1"
 
 
-async def add_dataset(database: Database, items: int = 6, name: str = "sums") -> None:
-    """Items whose question is "What is 1 + <number>?"; the expected answer is right."""
+def sums(items: int) -> list[tuple[str, str]]:
+    """Questions "What is 1 + <number>?" and their right answers."""
+    return [(f"What is 1 + {number}?", str(number + 1)) for number in range(items)]
+
+
+async def add_dataset(
+    database: Database, items: int | Sequence[tuple[str, str]] = 6, name: str = "sums"
+) -> None:
+    """Items with a question and the expected answer; sums, if only their number is given."""
+    pairs = sums(items) if isinstance(items, int) else items
     pool = await database.pool()
     dataset_id, version_id = new_id(), new_id()
-    columns = json.dumps(["question"])
     await pool.execute("insert into datasets (id, name) values ($1, $2)", dataset_id, name)
     await pool.execute(
         "insert into dataset_versions (id, dataset_id, version, content_hash, item_count, columns) "
         "values ($1, $2, 1, $3, $4, $5)",
-        *(version_id, dataset_id, "c" * 64, items, columns),
+        *(version_id, dataset_id, "c" * 64, len(pairs), json.dumps(["question"])),
     )
     rows = [
         (
             version_id,
-            number,
-            f"item-{number}",
-            json.dumps({"question": f"What is 1 + {number}?"}),
-            str(number + 1),
-            "even" if number % 2 == 0 else "odd",
+            place,
+            f"item-{place}",
+            json.dumps({"question": question}),
+            answer,
+            ("even", "odd")[place % 2],
         )
-        for number in range(items)
+        for place, (question, answer) in enumerate(pairs)
     ]
     await pool.executemany(
         "insert into dataset_items (version_id, position, item_id, inputs, expected, category) "
