@@ -23,7 +23,8 @@ class Fault:
     column: int | None = None
 
     def __str__(self) -> str:
-        place = f"line {self.line}, column {self.column}: " if self.line is not None else ""
+        column = f", column {self.column}" if self.column is not None else ""
+        place = f"line {self.line}{column}: " if self.line is not None else ""
         return f"{place}{self.pointer + ': ' if self.pointer else ''}{self.message}"
 
 
