@@ -11,7 +11,7 @@ def draw(strata: Sequence[tuple[int, Stratum]], size: int, seed: int) -> list[in
 
     Strata are (position, stratum). Each stratum has its share by largest remainders; within one, items are taken in
     the order of a hash of seed and position, so that a larger sample of the same strata holds nearly all of a smaller
-    one. About a second for a million items: call it in a thread.
+    one. Seconds for a million items: call it in a thread.
     """
     if size >= len(strata):
         return sorted(position for position, _ in strata)
