@@ -1,5 +1,7 @@
 """The command line decides before it imports, and leaves with a meaningful code."""
 
+import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -74,6 +76,18 @@ def test_every_command_explains_itself(command, capsys):
         entry.main([command, "--help"])
     assert left.value.code == 0
     assert f"usage: tiebreak {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["db", "test", "provider", "dataset", "prompt"])
+def test_global_options_may_stand_before_the_command_after_it_and_after_its_action(command):
+    module = importlib.import_module(f"tiebreak.cli.{command}")
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(url=None, json=False)
+    module.configure(parser)
+    (actions,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for name, action in actions.choices.items():
+        known = {option for inner in action._actions for option in inner.option_strings}
+        assert {"--json", "--url"} <= known, name
 
 
 def test_version(capsys):

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tiebreak.cli.connection import Connection, converse
+from tiebreak.cli.entry import add_global
 from tiebreak.cli.files import dataset_type
 from tiebreak.cli.output import key, print_fields, print_table, show
 
@@ -15,8 +16,6 @@ COLUMNS = ("id", "expected", "category", "difficulty")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """`list`, `import`, `show`, `remove`."""
-    from tiebreak.cli.entry import add_global
-
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_global(actions.add_parser("list", help="every dataset in its latest version"))
     upload = actions.add_parser("import", help="store a CSV, JSONL or Parquet file")

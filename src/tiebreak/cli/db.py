@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tiebreak import migrations
+from tiebreak.cli.entry import add_global
 from tiebreak.cli.output import print_fields, show
 from tiebreak.errors import InvalidInput
 from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres
@@ -14,8 +15,11 @@ from tiebreak.settings import Settings
 def configure(parser: argparse.ArgumentParser) -> None:
     """`status` and `migrate`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("status", help="which revision the database stands at, and which this version needs")
-    actions.add_parser("migrate", help="bring the database to this version's revision")
+    for name, summary in (
+        ("status", "which revision the database stands at, and which this version needs"),
+        ("migrate", "bring the database to this version's revision"),
+    ):
+        add_global(actions.add_parser(name, help=summary))
 
 
 def run(options: argparse.Namespace) -> int:

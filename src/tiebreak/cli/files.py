@@ -1,11 +1,12 @@
 """Files the user names: read here, with errors that name them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiebreak.errors import InvalidInput
-from tiebreak.experiments import documents
-from tiebreak.experiments.definition import Definition
+
+if TYPE_CHECKING:
+    from tiebreak.experiments.definition import Definition
 
 # What a dataset may be, by the end of its file's name.
 DATASET_TYPES = {
@@ -42,16 +43,18 @@ def text_of(file: Path) -> str:
         ) from exc
 
 
-def definition_of(file: Path) -> Definition:
+def definition_of(file: Path) -> "Definition":
     """The test a file defines.
 
     Raises:
         InvalidInput: with line and column of each fault.
     """
+    from tiebreak.experiments import documents  # checks and templates come along; only two commands need them
+
     return documents.parse(bytes_of(file), name=str(file))
 
 
-def wire(definition: Definition) -> dict[str, Any]:
+def wire(definition: "Definition") -> dict[str, Any]:
     """A definition as the API takes it."""
     return definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tiebreak.cli.connection import Connection, converse
+from tiebreak.cli.entry import add_global
 from tiebreak.cli.files import text_of
 from tiebreak.cli.output import key, print_fields, print_table, printable, show
 from tiebreak.errors import NotFound
@@ -13,8 +14,6 @@ from tiebreak.errors import NotFound
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """`list`, `push`, `show`, `remove`."""
-    from tiebreak.cli.entry import add_global
-
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every prompt in its latest version")
     push = actions.add_parser("push", help="store a prompt, or a new version of it, from a file")

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tiebreak.cli.connection import Connection, converse
+from tiebreak.cli.entry import add_global
 from tiebreak.cli.output import Column, key, print_fields, print_table, printable, show
 from tiebreak.errors import InvalidInput
 
@@ -16,8 +17,6 @@ EXIT_VENDOR = 3
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """`list`, `add`, `show`, `set`, `test`, `models`, `price`, `remove`."""
-    from tiebreak.cli.entry import add_global
-
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_global(actions.add_parser("list", help="every account"))
     for name, summary in (

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tiebreak.cli.connection import Connection, converse
+from tiebreak.cli.entry import add_global
 from tiebreak.cli.files import definition_of, wire
 from tiebreak.cli.output import key, print_fields, print_table, show
 from tiebreak.cli.render import print_results
@@ -15,8 +16,6 @@ STEPS = ("start", "pause", "resume", "cancel")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The lifecycle of a test, and its results."""
-    from tiebreak.cli.entry import add_global
-
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every test, the latest last")
     listing.add_argument("--state", help="only tests in this state")
