@@ -149,14 +149,21 @@ async def _hold(database: Database) -> None:
 
 
 async def _terminate_others(dsn: str) -> int:
-    others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     connection = await asyncpg.connect(dsn)
     try:
-        ended = await connection.fetchval(f"select count(pg_terminate_backend(pid)) {others}")
+        rows = await connection.fetch(
+            "select pid, pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+            "and backend_type = 'client backend' and pid <> pg_backend_pid()"
+        )
+        ended = [row["pid"] for row in rows]
         async with asyncio.timeout(10):
-            while await connection.fetchval(f"select count(*) {others}"):
+            while await connection.fetchval(
+                "select count(*) from pg_stat_activity where pid = any($1)", ended
+            ):
                 await asyncio.sleep(0.01)
-        return ended
+        # A backend leaves the list before its socket closes; until then its client cannot know.
+        await asyncio.sleep(0.1)
+        return len(ended)
     finally:
         await connection.close()
 

@@ -1,7 +1,9 @@
 """A database saved to a file and brought back, also by another major."""
 
 import asyncio
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,11 +47,12 @@ def test_a_server_that_no_program_here_can_read_is_named():
 
 
 @pytest.fixture
-def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("tb", numbered=True)
+def newer() -> Iterator[str]:
+    home = Path(tempfile.mkdtemp(prefix="tb-"))
     with Client(home, major=18) as client:
         yield client.dsn()
     wait_until_gone(home)
+    shutil.rmtree(home)
 
 
 def test_a_dump_moves_to_another_major(dsn: str, newer: str, tmp_path: Path):

@@ -33,8 +33,9 @@ GONE_SECONDS = 3.0
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    # A short path: the socket lies below it.
+    # A short path, as the socket lies below it, and open to pass through, as the server may run as another user.
     place = Path(tempfile.mkdtemp(prefix="tb-"))
+    place.chmod(0o711)
     yield place
     wait_until_gone(place)
     shutil.rmtree(place)

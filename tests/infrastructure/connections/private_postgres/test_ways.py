@@ -94,6 +94,7 @@ def _copy_interpreter(top: Path) -> str:
 @pytest.fixture
 def place() -> Iterator[Path]:
     top = Path(tempfile.mkdtemp(prefix="tb-"))
+    top.chmod(0o711)
     yield top
     wait_until_gone(top / "home")
     shutil.rmtree(top)
@@ -140,7 +141,6 @@ def test_root_runs_the_server_in_a_namespace_and_keeps_the_files(place: Path):
 
 @as_root
 def test_root_without_namespaces_runs_the_server_as_nobody(place: Path):
-    place.chmod(0o755)
     with Client(place / "home", command=blocked(sys.executable, str(CLIENT))) as client:
         assert ask(client.dsn()) == "yes"
         nobody = pwd.getpwnam("nobody")
@@ -157,7 +157,6 @@ def test_root_without_namespaces_runs_the_server_as_nobody(place: Path):
 @as_root
 def test_binaries_in_a_closed_folder_are_copied_for_nobody(place: Path):
     """The wheel below root's 0700 home, which is where a virtual environment lies in most containers."""
-    place.chmod(0o755)
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     _copy_wheel(closed)
@@ -176,7 +175,6 @@ def test_binaries_in_a_closed_folder_are_copied_for_nobody(place: Path):
 def test_a_data_folder_that_nobody_cannot_enter_is_named(place: Path):
     closed = place / "closed"
     closed.mkdir(mode=0o700)
-    place.chmod(0o755)
     with Client(closed / "home", command=blocked(sys.executable, str(CLIENT))) as client:
         answer = client.answer()
     assert answer["error"] == "misconfigured"
@@ -189,7 +187,6 @@ def test_a_data_folder_that_nobody_cannot_enter_is_named(place: Path):
 @as_root
 @with_namespaces
 def test_a_folder_made_by_one_way_opens_by_the_other_and_back(place: Path):
-    place.chmod(0o755)
     ways = [(sys.executable, str(CLIENT)), blocked(sys.executable, str(CLIENT))]
     for number, command in enumerate([*ways, *ways]):
         with Client(place / "home", command=command) as client:
@@ -223,7 +220,6 @@ def test_a_normal_user_cannot_open_the_folder_of_another(place: Path, everybodys
     with Client(place / "home") as client:
         client.dsn()
     wait_until_gone(place / "home")
-    place.chmod(0o755)
     command = [everybodys_python.program, everybodys_python.client]
     with Client(
         place / "home", command=command, environment=everybodys_python.environment, uid=account().pw_uid
@@ -251,9 +247,10 @@ def test_a_uid_that_passwd_does_not_know_without_namespaces_is_an_error(
     place: Path, everybodys_python: Python
 ):
     os.chown(place, UNKNOWN_UID, -1)
+    command = blocked(everybodys_python.program, everybodys_python.client)
     environment = everybodys_python.environment | {"UNKNOWN_UID": str(UNKNOWN_UID)}
-    command = [sys.executable, str(BLOCKED), everybodys_python.program, everybodys_python.client]
-    with Client(place / "home", command=command, environment=environment) as client:
+    uid = None if NAMESPACES else UNKNOWN_UID  # in the made namespace, root is given up last
+    with Client(place / "home", command=command, environment=environment, uid=uid) as client:
         answer = client.answer()
     assert answer["error"] == "misconfigured"
     assert str(UNKNOWN_UID) in answer["detail"]
