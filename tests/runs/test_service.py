@@ -237,6 +237,15 @@ async def test_a_step_of_a_test_acts_on_its_run(stage):
         assert (await service.of_test(tx, running, Step.PAUSE)).id == run.id
 
 
+async def test_a_test_that_runs_without_a_run_has_nothing_to_pause(stage):
+    draft = await add_test(stage)
+    async with stage.transaction() as tx:
+        running = draft.start(CLOCK.now())
+        await experiments.save(tx, draft, running)
+        with pytest.raises(IllegalTransition, match="has no run; start it first"):
+            await service.of_test(tx, running, Step.PAUSE)
+
+
 async def test_resuming_needs_a_budget_that_is_not_used_up(stage):
     run = await start(stage, await add_test(stage), budget={"max_requests": 0})
     async with stage.transaction() as tx:

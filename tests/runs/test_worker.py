@@ -1,7 +1,8 @@
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+import asyncpg
 import pytest
 from tests.runs.stage import (
     CLOCK,
@@ -22,12 +23,13 @@ from tests.upstream import completion, hang_up, http, upstream
 
 from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Budget
+from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.providers import service as providers
 from tiebreak.providers.secrets import Keyring
 from tiebreak.providers.service import Changes
 from tiebreak.runs import service
 from tiebreak.runs.model import RunState
-from tiebreak.runs.worker import Worker
+from tiebreak.runs.worker import MOST_LANES, Worker
 
 ENDED = (RunState.COMPLETED, RunState.PAUSED, RunState.CANCELLED, RunState.FAILED)
 
@@ -445,10 +447,8 @@ async def test_one_worker_stands_in_for_another_that_left(database):
     assert (ended.state, ended.done, len(server.received)) == (RunState.COMPLETED, 80, 80)
 
 
-async def test_a_worker_without_a_database_waits_and_can_be_stopped(database, tmp_path):
-    nowhere = type(database)(
-        type(database.config)(dsn=f"postgresql:///none?host={tmp_path}", connect_timeout=1.0)
-    )
+async def test_a_worker_without_a_database_waits_and_can_be_stopped(tmp_path):
+    nowhere = Database(PostgresConfig(dsn=f"postgresql:///none?host={tmp_path}", connect_timeout=1.0))
     worker = Worker(database=nowhere, pipeline=None, keyring=KEYRING, clock=CLOCK)
     task = asyncio.create_task(worker.run())
     await asyncio.sleep(1.5)
@@ -458,3 +458,96 @@ async def test_a_worker_without_a_database_waits_and_can_be_stopped(database, tm
         with pytest.raises(asyncio.CancelledError):
             await task
     await nowhere.close()
+
+
+async def test_more_runs_than_lanes_take_turns(database):
+    async with vendor() as server:
+        await add_dataset(database, 1)
+        await add_provider(database, server.url)
+        runs = [await start(database, await add_test(database)) for _ in range(MOST_LANES + 2)]
+        async with working(database):
+            for run in runs:
+                assert (await until(database, run, *ENDED)).state is RunState.COMPLETED
+
+
+@asynccontextmanager
+async def narrow(database, **config):
+    """Another way into the same database, with few connections."""
+    opened = Database(PostgresConfig(dsn=database.config.dsn, **config))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_a_run_that_cannot_be_read_at_once_is_taken_up_later(database):
+    async with vendor() as server, narrow(database, pool_size=1, max_overflow=0, pool_timeout=0.2) as tight:
+        run = await set_stage(database, server.url)
+        async with working(tight):
+            async with tight.transaction():
+                await asyncio.sleep(1.0)
+                assert server.received == []
+            assert (await until(database, run, *ENDED)).state is RunState.COMPLETED
+
+
+async def test_a_run_that_was_paused_before_it_was_read_is_left_alone(database):
+    async with vendor() as server, narrow(database, pool_size=1, max_overflow=0, pool_timeout=20) as tight:
+        run = await set_stage(database, server.url)
+        async with working(tight):
+            async with tight.transaction():
+                await asyncio.sleep(1.0)
+                async with database.transaction() as tx:
+                    await service.pause(tx, run.id, at=CLOCK.now())
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(0.2)
+    assert server.received == []
+    assert {row["claims"] for row in await rows(database, run)} == {0}
+
+
+async def test_what_cannot_be_given_back_runs_out(database):
+    async with (
+        vendor(60) as server,
+        narrow(database, raw_pool_size=1) as tight,
+        AsyncExitStack() as held,
+        working(tight, grace_seconds=0.2),
+    ):
+        run = await set_stage(database, server.url, concurrency=2)
+        async with asyncio.timeout(10):
+            while len(server.received) < 2:
+                await asyncio.sleep(0.01)
+        await held.enter_async_context((await tight.pool()).acquire())
+    states = [row["state"] for row in await rows(database, run)]
+    assert states.count("leased") >= 2
+
+
+async def test_an_own_lease_that_ran_out_is_not_called_twice(database):
+    async with vendor(1.0) as server:
+        run = await set_stage(database, server.url, items=1, concurrency=8)
+        async with working(database, lease_seconds=60):
+            async with asyncio.timeout(10):
+                while len(server.received) < 2:
+                    await asyncio.sleep(0.01)
+            await (await database.pool()).execute(
+                "update run_tasks set lease_until = now() - interval '1 minute'"
+            )
+            ended = await until(database, run, *ENDED)
+    assert (ended.done, ended.calls, len(server.received)) == (2, 2, 2)
+    assert min(row["claims"] for row in await rows(database, run)) > 1
+
+
+async def test_an_error_that_does_not_pass_ends_the_worker(database):
+    worker = Worker(database=database, pipeline=None, keyring=KEYRING, clock=CLOCK)
+    pool = await database.pool()
+    await pool.execute("alter table runs rename to hidden")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with asyncio.timeout(10):
+            await worker.run()
+
+
+async def test_a_database_that_cannot_be_configured_ends_the_worker():
+    worker = Worker(
+        database=Database(PostgresConfig(dsn="nonsense://here")), pipeline=None, keyring=KEYRING, clock=CLOCK
+    )
+    with pytest.raises(asyncpg.ClientConfigurationError):
+        async with asyncio.timeout(10):
+            await worker.run()

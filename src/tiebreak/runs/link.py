@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 
 
 def passes(error: BaseException) -> bool:
-    """Whether asking again can help; a value that PostgreSQL cannot take stays wrong."""
-    return isinstance(error, AWAY) and not isinstance(error, asyncpg.DataError)
+    """Whether asking again can help; a value that the driver cannot encode (a ValueError too) stays wrong."""
+    return isinstance(error, AWAY) and not isinstance(error, ValueError)
 
 
 class Link:

@@ -9,8 +9,8 @@ from tiebreak.evaluation import checks as evaluation_checks
 from tiebreak.evaluation.model import Answer, Score
 from tiebreak.experiments.definition import Definition
 from tiebreak.prompts import template
-from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Price, ProviderError
-from tiebreak.runs.model import Plan, PlannedVariant, Result, Task, TaskKey
+from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Price
+from tiebreak.runs.model import Plan, PlannedVariant, Result, TaskKey
 
 MAX_DETAIL = 500  # characters of an error's text that are kept
 MAX_INTEGER = 2**31 - 1
@@ -130,12 +130,6 @@ def failed(key: TaskKey, failure: str, detail: str, calls: int, scores: str) -> 
         cost_nano=None,
         scores=scores,
     )
-
-
-def from_error(task: Task, error: ProviderError, checks: Checks) -> Result:
-    """The row of a call that failed; checks count it as wrong."""
-    scores = checks.score(Answer(None, None, task.expected))
-    return failed(task.key, error.failure.value, error.detail, error.calls, scores)
 
 
 def spent(results: Sequence[Result]) -> int:
