@@ -10,20 +10,8 @@ from rich.text import Text
 
 from tiebreak.analytics import wording
 from tiebreak.cli import render
-from tiebreak.cli.render import (
-    ASCII,
-    BAD,
-    GOOD,
-    GREY,
-    LINES,
-    Axis,
-    Row,
-    axis_over,
-    bar,
-    money,
-    picture,
-    scale,
-)
+from tiebreak.cli.bars import ASCII, GREY, LINES, Axis, Row, axis_over, bar, scale
+from tiebreak.cli.render import BAD, EVEN, GOOD, colour_of, kind_for, money, picture
 
 
 def measured(mean: float | None, se: float | None = 0.01, **more: Any) -> dict[str, Any]:
@@ -160,10 +148,33 @@ def test_an_undecided_test_is_grey_all_over(kind):
     assert styles(line_of("accuracy", document)) <= {"", GREY}
 
 
-def test_worse_is_another_colour():
-    document = copy.deepcopy(DOCUMENT)
-    document["verdict"]["kind"] = "worse"
-    assert BAD in styles(line_of("accuracy", document))
+@pytest.mark.parametrize(
+    ("kind", "interval", "more", "colour"),
+    [
+        ("better", [0.1, 0.2], {}, GOOD),
+        ("better", [-0.1, 0.2], {}, GREY),
+        ("better", [-0.2, -0.1], {"direction": "lower"}, GOOD),
+        ("worse", [-0.2, -0.1], {}, BAD),
+        ("worse", [0.1, 0.2], {"direction": "lower"}, BAD),
+        ("equivalent", [0.001, 0.01], {"margin": 0.02}, EVEN),
+        ("not_worse_and_cheaper", [-0.01, 0.01], {"margin": 0.02}, EVEN),
+        ("not_worse_and_cheaper", [-0.2, -0.1], {"direction": "lower"}, GOOD),
+        ("better", [10.0, 20.0], {"direction": "lower", "threshold": 30.0}, EVEN),
+        ("better", [10.0, 40.0], {"direction": "lower", "threshold": 30.0}, GREY),
+        ("worse", [40.0, 50.0], {"direction": "lower", "threshold": 30.0}, BAD),
+        ("worse", [-0.5, -0.4], {"threshold": 0.3}, BAD),
+        ("unhealthy", [0.1, 0.2], {}, GREY),
+        ("better", [0.1, 0.2], {"decisive": False}, GREY),
+        ("better", None, {}, GREY),
+    ],
+)
+def test_a_colour_says_what_was_decided(kind, interval, more, colour):
+    assert colour_of(comparison("m", 0.1, interval, **({"decisive": True} | more)), kind) == colour
+
+
+def test_each_variant_has_the_colour_of_its_own_conclusion():
+    verdict = {"kind": "better", "conclusions": [{"variant": "tiny", "kind": "cannot_tell"}]}
+    assert (kind_for("tiny", verdict), kind_for("small", verdict)) == ("cannot_tell", "better")
 
 
 def test_an_interval_that_must_not_be_shown_yet_is_a_point():

@@ -1,6 +1,7 @@
 """`tiebreak test`: A/B tests."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -79,6 +80,10 @@ async def show_test(options: argparse.Namespace, api: Connection) -> int:
 async def step(options: argparse.Namespace, api: Connection) -> int:
     """One step of the lifecycle."""
     document = await api.send("POST", f"/tests/{quote(options.test, safe='')}/{options.action}")
+    if api.url is None and document["state"] == "running":
+        print(
+            "tiebreak: no server runs; `tiebreak serve` or `tiebreak worker` does the work", file=sys.stderr
+        )
     return show(options, document, lambda: print(f"{options.test} is {document['state']}"))
 
 

@@ -121,7 +121,7 @@ def install(app: FastAPI) -> None:
             code=phrase.lower().replace(" ", "_"),
             title=phrase,
             status=exc.status_code,
-            detail=f"{request.method} {request.url.path}: {detail}" if detail == phrase else detail,
+            detail=f"{request.method} {request.scope['path']}: {detail}" if detail == phrase else detail,
             headers=exc.headers,
         )
 
