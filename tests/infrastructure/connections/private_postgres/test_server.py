@@ -27,6 +27,7 @@ from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres
 from tiebreak.infrastructure.connections.private_postgres.binaries import Binaries
 from tiebreak.infrastructure.connections.private_postgres.folder import Folder
 from tiebreak.infrastructure.connections.private_postgres.locks import FileLock
+from tiebreak.infrastructure.connections.private_postgres.server import _understand
 
 GONE_SECONDS = 3.0
 
@@ -106,6 +107,15 @@ def test_kill_9_of_the_guardian_ends_the_server_in_good_order_and_the_next_start
         with PrivatePostgres.open(home) as second:
             assert ask(second.dsn, "select n from t") == 1
             assert second.dsn == first.dsn, "the first one's pool heals, too"
+
+
+def test_a_client_revives_the_server_whose_guardian_was_killed(home: Path):
+    with PrivatePostgres.open(home, fsync=False) as server:
+        server.revive()
+        os.kill(guardian_pid(home), signal.SIGKILL)
+        wait_until_gone(home, GONE_SECONDS)
+        server.revive()
+        assert ask(server.dsn) == "yes"
 
 
 def test_kill_9_of_the_postmaster_is_healed_by_the_guardian(home: Path):
@@ -301,6 +311,29 @@ def test_programs_that_do_not_work_are_an_error_and_leave_nothing(home: Path):
         PrivatePostgres.open(home, programs=lambda: [Binaries(broken, 15, "15.0")])
     assert "broken" in Folder(home).log.read_text()
     wait_until_gone(home, GONE_SECONDS)
+
+
+def test_a_log_that_cannot_be_written_is_an_error(home: Path):
+    Folder(home).log.mkdir()
+    with pytest.raises(Misconfigured, match=rf"cannot use {home}"):
+        PrivatePostgres.open(home)
+
+
+def test_a_guardian_that_cannot_start_is_an_error_with_its_last_words(home: Path):
+    with pytest.raises(Unavailable, match="no such module"):
+        _understand(Folder(home), "", "Traceback\nno such module")
+    with pytest.raises(Unavailable, match="without a word"):
+        _understand(Folder(home), "", "")
+
+
+def test_a_start_in_progress_is_not_waited_for_beyond_patience(home: Path):
+    slow = home / "bin"
+    slow.mkdir()
+    for name in ("postgres", "initdb"):
+        (slow / name).write_text("#!/bin/sh\nexec sleep 2\n")
+        (slow / name).chmod(0o755)
+    with pytest.raises(Unavailable, match="does not become ready"):
+        PrivatePostgres.open(home, patience=0.5, programs=lambda: [Binaries(slow, 15, "15.0")])
 
 
 def test_a_start_that_takes_too_long_is_given_up_and_holds_nothing(home: Path):

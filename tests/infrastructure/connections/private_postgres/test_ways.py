@@ -230,6 +230,21 @@ def test_a_normal_user_cannot_open_the_folder_of_another(place: Path, everybodys
 
 
 @as_root
+def test_data_of_another_user_is_not_taken_over_by_one_who_may_not(place: Path, everybodys_python: Python):
+    home = place / "home"
+    (home / "postgres").mkdir(parents=True)
+    (home / "postgres" / "PG_VERSION").write_text("15\n")
+    os.chown(home, account().pw_uid, -1)
+    command = [everybodys_python.program, everybodys_python.client]
+    with Client(
+        home, command=command, environment=everybodys_python.environment, uid=account().pw_uid
+    ) as client:
+        answer = client.answer()
+    assert answer["error"] == "misconfigured"
+    assert f"{home}/postgres belongs to uid 0" in answer["detail"]
+
+
+@as_root
 @with_namespaces
 def test_a_uid_that_passwd_does_not_know_gets_a_namespace(place: Path, everybodys_python: Python):
     os.chown(place, UNKNOWN_UID, -1)
@@ -265,7 +280,8 @@ WHERE = (
 @as_root
 @with_namespaces
 def test_root_s_default_folder_follows_from_how_the_server_can_run(tmp_path: Path):
-    environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != "XDG_DATA_HOME"}
+    environment["HOME"] = str(tmp_path)
     command = [sys.executable, "-c", WHERE]
     said = [
         subprocess.run(way, env=environment, capture_output=True, text=True, check=True).stdout.strip()
