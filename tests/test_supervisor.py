@@ -1,5 +1,6 @@
 """The parent of `serve`: it listens on loopback, keeps two children, and takes them along."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import pytest
 from tests.serving import alive, environment, serving, until
 
 from tiebreak.errors import Conflict, InvalidInput
-from tiebreak.supervisor import Announcement, instance_at, listen, restart_delay, url_of
+from tiebreak.supervisor import Announcement, Child, instance_at, listen, restart_delay, url_of
 
 
 def test_listens_on_a_free_port_and_tells_it():
@@ -177,3 +178,65 @@ def test_an_error_at_start_is_one_line_and_no_server(tmp_path):
     assert failed.stdout == ""
     assert "Traceback" not in failed.stderr
     assert "the database" in failed.stderr
+
+
+def child(code: str) -> Child:
+    return Child("child", [sys.executable, "-c", code], [])
+
+
+async def test_a_child_that_does_not_listen_is_killed_after_its_grace(tmp_path):
+    mark = tmp_path / "deaf"
+    deaf = child(
+        f"import pathlib, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(mark)!r}).touch()\ntime.sleep(600)"
+    )
+    running = deaf.start()
+    await asyncio.to_thread(until, mark.exists, "the child is deaf")
+    async with asyncio.timeout(30):
+        await deaf.stop(0.3)
+    assert running.done()
+
+
+@pytest.mark.parametrize(("code", "result"), [(2, 2), (3, 3), (1, 3)])
+async def test_a_child_that_never_works_is_given_up_with_a_code(code, result):
+    broken = child(f"raise SystemExit({code})")
+    async with asyncio.timeout(60):
+        assert await broken.start() == result
+
+
+async def test_a_child_that_worked_once_is_never_given_up(tmp_path):
+    log = tmp_path / "starts"
+    broken = child(f"open({str(log)!r}, 'a').write('x')\nraise SystemExit(3)")
+    broken.proven = True
+    running = broken.start()
+    await asyncio.to_thread(until, lambda: log.exists() and log.stat().st_size > 2, "started again")
+    assert not running.done()
+    async with asyncio.timeout(30):
+        await broken.stop(5)
+    assert await running == 0
+
+
+async def test_stopping_what_never_started_is_no_error():
+    await child("pass").stop(1)
+
+
+def test_it_can_be_stopped_while_it_is_starting(tmp_path):
+    """The database accepts and says nothing; SIGTERM is obeyed all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tiebreak", "serve", "--port", "0"],
+            env=environment(tmp_path, f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/x"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGTERM)
+        try:
+            said, _ = process.communicate(timeout=40)
+        finally:
+            process.kill()
+            connection.close()
+    assert process.returncode == 0
+    assert said == b""

@@ -209,6 +209,21 @@ def test_limit_takes_a_sample_and_nouns_can_be_listed_shown_and_removed(served):
     assert served("provider", "list").startswith("no providers")
 
 
+def test_the_steps_of_a_test(served):
+    (served.folder / "test.yaml").write_text(TEST + "dataset: questions\nbudget: {max_requests: 2}\n")
+    with vendor(served, "--delay-ms", "400") as url:
+        served("provider", "add", "mock", "--base-url", url)
+        served("dataset", "import", "questions.jsonl")
+        assert "good-or-bad is a draft" in served("test", "create", "test.yaml")
+        assert "draft" in served("test", "results", "good-or-bad").splitlines()[0]
+        assert served("test", "start", "good-or-bad") == "good-or-bad is running\n"
+        until(lambda: served.document("test", "show", "good-or-bad")["state"] == "paused", "the budget")
+        assert "budget" in served("test", "list")
+        assert "budget" in served("test", "resume", "good-or-bad", code=2)
+        assert "resume it" in served("test", "start", "good-or-bad", code=2)
+        assert served.document("test", "cancel", "good-or-bad")["state"] == "cancelled"
+
+
 def test_keys_and_prices_of_a_provider(served):
     served.environment["MY_KEY"] = "sk-sentinel-0123456789"
     served(

@@ -37,9 +37,13 @@ async def test_without_a_database_it_is_degraded_and_still_answers(tmp_path):
 
 
 async def test_a_database_that_hangs_costs_a_second_not_the_answer():
+    ended = asyncio.Event()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -50,3 +54,5 @@ async def test_a_database_that_hangs_costs_a_second_not_the_answer():
     assert time.monotonic() - began < 5 * health.ANSWER_WITHIN
     server.close()
     await database.close()
+    async with asyncio.timeout(10):
+        await ended.wait()

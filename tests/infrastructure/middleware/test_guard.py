@@ -376,3 +376,28 @@ async def test_a_client_that_leaves_is_told_to_the_stream():
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
     await LoopbackGuard(stream, PORT, RULES, asyncio.Event())(scope, receive, send)
     assert seen == ["http.disconnect"]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_to_the_application():
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend([(await receive())["type"], (await receive())["type"]])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    messages: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b"1", "more_body": True},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    async def send(message: Message) -> None:
+        pass
+
+    headers = [HOST, (b"content-length", b"9"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers, "query_string": b""}
+    await LoopbackGuard(app, PORT, RULES)(scope, receive, send)
+    assert seen == ["http.request", "http.disconnect"]

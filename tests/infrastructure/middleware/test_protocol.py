@@ -66,6 +66,8 @@ async def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
             await asyncio.sleep(pause)
     await reading
     writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
     return bytes(received)
 
 

@@ -43,7 +43,7 @@ def test_an_event_is_one_json_line_with_time_level_and_logger(stream):
 
 
 def test_the_standard_librarys_loggers_come_the_same_way(stream):
-    logging.getLogger("uvicorn.error").warning("port %d", 8321)
+    logging.getLogger("some.library").warning("port %d", 8321)
     assert lines(stream)[0]["event"] == "port 8321"
 
 
