@@ -13,6 +13,7 @@ import structlog
 from tiebreak import __version__, migrations
 from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
+from tiebreak.errors import TiebreakError
 from tiebreak.ids import new_id
 from tiebreak.infrastructure.connections.http import AiohttpClient, HttpClient
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+KEEP_SECONDS = 1.0
+REVIVE_SECONDS = 30.0
 OPENAPI_PATH = "/api/v1/openapi.json"
 TAGS = [
     {"name": "tests", "description": "A/B tests: definition and lifecycle."},
@@ -91,7 +94,19 @@ async def _database_server(settings: Settings, opened: AsyncExitStack) -> str:
     private = await asyncio.to_thread(PrivatePostgres.open, settings.home)
     opened.callback(private.close)
     await asyncio.to_thread(migrations.upgrade, private.dsn)
+    keeper = asyncio.create_task(_keep(private))
+    opened.callback(keeper.cancel)
     return private.dsn
+
+
+async def _keep(private: PrivatePostgres) -> None:
+    """Start the server again when its guardian was killed; all its other deaths the guardian mends itself."""
+    while True:
+        await asyncio.sleep(KEEP_SECONDS)
+        try:
+            await asyncio.to_thread(private.revive, patience=REVIVE_SECONDS)
+        except TiebreakError as exc:
+            log.error("the private PostgreSQL does not come back", reason=exc.detail)
 
 
 async def _name_unreadable_secrets(database: Database, keyring: Keyring) -> None:

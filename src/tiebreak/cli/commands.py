@@ -21,6 +21,6 @@ COMMANDS = (
     Command("provider", "accounts at vendors, their models and prices", "tiebreak.cli.provider"),
     Command("dataset", "versioned inputs with expected answers", "tiebreak.cli.dataset"),
     Command("prompt", "versioned prompts", "tiebreak.cli.prompt"),
-    Command("db", "the database's schema: status, migrate", "tiebreak.cli.db"),
+    Command("db", "the database: status, migrate, dump, restore", "tiebreak.cli.db"),
     Command("mock-provider", "a vendor on loopback, for trying things out", "tiebreak.cli.mock_provider"),
 )
