@@ -22,7 +22,7 @@ $(UV):
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore --target $(TOOLS) uv==$(UV_VERSION)
 
 install: $(UV) ## the locked environment, in .venv
-	@$(UV) sync --quiet --frozen --all-extras --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@$(UV) sync --quiet --frozen --all-extras --compile-bytecode --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 
 run: install ## install, show the demo, keep serving until Ctrl-C
 	@$(RUN) tiebreak demo --serve

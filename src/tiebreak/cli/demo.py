@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -86,10 +87,15 @@ async def _server(settings: Settings, stop: asyncio.Event) -> AsyncIterator[asyn
         yield forever
         forever.cancel()
         return
-    # Its own session: on Ctrl-C we leave first and then end it, in that order.
+    # Its own session: on Ctrl-C we leave first and then end it, in that order. The tether ends it if we are killed.
+    theirs, ours = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tiebreak", "serve", stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+        *(sys.executable, "-m", "tiebreak", "serve", "--tether", str(theirs)),
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+        pass_fds=[theirs],
     )
+    os.close(theirs)
     ended = asyncio.create_task(process.wait())
     try:
         await _ready(settings, stop, ended)
@@ -101,6 +107,7 @@ async def _server(settings: Settings, stop: asyncio.Event) -> AsyncIterator[asyn
         if late:
             process.kill()
             await ended
+        os.close(ours)
 
 
 async def _ready(settings: Settings, stop: asyncio.Event, ended: asyncio.Task[int]) -> None:

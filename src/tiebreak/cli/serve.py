@@ -13,6 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Where to listen."""
     parser.add_argument("--host", help="loopback only until API keys exist (TIEBREAK_HOST; 127.0.0.1)")
     parser.add_argument("--port", type=port, help="0 takes a free one (TIEBREAK_PORT; 8321)")
+    parser.add_argument("--tether", type=int, help=argparse.SUPPRESS)  # what `demo --serve` passes
 
 
 def port(text: str) -> int:
@@ -25,6 +26,8 @@ def port(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    if options.tether is not None:
+        supervisor.leave_with_parent(options.tether)
     settings = Settings.read()
     chosen = {"host": options.host, "port": options.port}
     settings = settings.model_copy(

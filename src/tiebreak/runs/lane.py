@@ -106,27 +106,29 @@ class Lane:
         shelf = self._shelf
         return most is None or self._spent + spent(shelf.landed) + spent(shelf.committing) < most
 
-    def _fill(self) -> None:
+    def _take(self) -> Task | None:
+        """The next task to call, if one may be called now."""
         shelf, slots = self._shelf, self._slots()
-        while (
-            shelf.ready
-            and not self._stopping
-            and shelf.flying < slots
-            and shelf.uncommitted < slots
-            and self._affordable()
-        ):
-            shelf.flying += 1
-            self._tasks.create_task(self._call(shelf.ready.popleft()))
+        may = not self._stopping and shelf.flying < slots and shelf.uncommitted < slots and self._affordable()
+        task = shelf.ready.popleft() if may and shelf.ready else None
+        shelf.flying += task is not None
         if slots - len(shelf.ready) >= _batch(slots):
             self._hungry.set()
+        return task
 
-    async def _call(self, task: Task) -> None:
-        try:
-            result = await self._work.answer(task)
-        finally:
-            self._shelf.flying -= 1
-        self._land(result)
-        self._fill()
+    def _fill(self) -> None:
+        while (task := self._take()) is not None:
+            self._tasks.create_task(self._fly(task))
+
+    async def _fly(self, task: Task | None) -> None:
+        """One call after the other, so that the next one leaves before other answers are looked at."""
+        while task is not None:
+            try:
+                result = await self._work.answer(task)
+            finally:
+                self._shelf.flying -= 1
+            self._land(result)
+            task = self._take()
 
     def _land(self, result: Result) -> None:
         if refusals.hits_every_call(result.error):

@@ -24,6 +24,7 @@ AWAY: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what giving a connection back raises when it broke in that moment
 )
+MOST_KEPT: Final = 3  # one to claim, one to commit, one to renew
 FIRST_WAIT: Final = 0.05  # seconds
 LONGEST_WAIT: Final = 1.0
 
@@ -36,18 +37,45 @@ def passes(error: BaseException) -> bool:
 
 
 class Link:
-    """Raw connections from the pool; while the database is away, it waits, and says so once."""
+    """Raw connections from the pool; while the database is away, it waits, and says so once.
+
+    It keeps a few of them between questions: giving one back and taking it again costs a round trip each time.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._kept: list[asyncpg.pool.PoolConnectionProxy] = []
         self._away = False
 
     async def once(self, question: Callable[[asyncpg.Connection], Awaitable[Answer]]) -> Answer:
-        """Ask on a connection of the pool; whatever goes wrong is the caller's."""
+        """Ask; whatever goes wrong is the caller's, and costs the connection."""
         pool = await self._database.pool()
-        async with pool.acquire(timeout=self._database.config.pool_timeout) as connection:
-            return await question(connection)
+        connection = await self._take(pool)
+        whole = False
+        try:
+            answer = await question(connection)
+            whole = True
+        finally:
+            if whole and len(self._kept) < MOST_KEPT:
+                self._kept.append(connection)
+            else:
+                await pool.release(connection, timeout=self._database.config.pool_timeout)
+        return answer
+
+    async def _take(self, pool: asyncpg.Pool) -> asyncpg.pool.PoolConnectionProxy:
+        while self._kept:
+            connection = self._kept.pop()
+            if not connection.is_closed():
+                return connection
+            await pool.release(connection)
+        return await pool.acquire(timeout=self._database.config.pool_timeout)
+
+    async def close(self) -> None:
+        """Give the kept connections back."""
+        pool = await self._database.pool() if self._kept else None
+        while pool is not None and self._kept:
+            await pool.release(self._kept.pop(), timeout=self._database.config.pool_timeout)
 
     async def ask(self, question: Callable[[asyncpg.Connection], Awaitable[Answer]]) -> Answer:
         """Ask until the database answers; the caller bounds the time by cancelling."""

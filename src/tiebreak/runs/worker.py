@@ -97,6 +97,7 @@ class Worker:
             await asyncio.wait([looking])
             await self._leave()
             await self._presence.close()
+            await self._link.close()
             log.info("worker stopped", worker=str(self._token))
 
     async def _look_around(self) -> None:

@@ -1,5 +1,6 @@
 """The data folder: where it is, what lies in it, and who may enter."""
 
+import functools
 import hashlib
 import os
 import re
@@ -58,9 +59,11 @@ def _user_data() -> Path:
     return path
 
 
+@functools.cache
 def _namespaces_work() -> bool:
     # Asked in a process of its own: trying it would change this one, and a fork of a threaded process may hang.
-    probe = [sys.executable, "-P", "-m", "tiebreak.infrastructure.connections.private_postgres.identity"]
+    ask = "import sys; from tiebreak.infrastructure.connections.private_postgres import identity; "
+    probe = [sys.executable, "-P", "-c", f"{ask}sys.exit(not identity.namespaces_work())"]
     return subprocess.run(probe, check=False, timeout=30, stdin=subprocess.DEVNULL).returncode == 0  # noqa: S603
 
 
