@@ -9,6 +9,28 @@ from tiebreak.runs.link import FIRST_WAIT, LONGEST_WAIT, Link, passes
 from tiebreak.runs.presence import Presence
 
 
+@pytest.fixture
+async def link(database):
+    made = Link(database, ManualClock())
+    yield made
+    await made.close()
+
+
+async def test_connections_are_kept_and_a_broken_one_is_replaced(database, link):
+    first = await link.ask(lambda c: c.fetchval("select pg_backend_pid()"))
+    assert await link.ask(lambda c: c.fetchval("select pg_backend_pid()")) == first
+    await (await database.pool()).execute("select pg_terminate_backend($1)", first)
+    assert await link.ask(lambda c: c.fetchval("select pg_backend_pid()")) != first
+
+
+async def test_closing_gives_even_a_broken_connection_back(database):
+    link = Link(database, ManualClock())
+    pid = await link.ask(lambda c: c.fetchval("select pg_backend_pid()"))
+    await (await database.pool()).execute("select pg_terminate_backend($1)", pid)
+    await link.close()
+    assert (await database.pool()).get_idle_size() == (await database.pool()).get_size()
+
+
 async def test_a_question_is_asked_until_the_database_answers_and_one_line_says_each_change(database):
     clock = ManualClock()
     link = Link(database, clock)
@@ -26,6 +48,7 @@ async def test_a_question_is_asked_until_the_database_answers_and_one_line_says_
     assert clock.sleeps[0] == FIRST_WAIT
     assert max(clock.sleeps) == LONGEST_WAIT
     assert len(clock.sleeps) == 9
+    await link.close()
     assert [(line["event"], line.get("reason")) for line in lines] == [
         ("database away", "the database system is starting up"),
         ("database back", None),

@@ -505,17 +505,14 @@ async def test_a_run_that_was_paused_before_it_was_read_is_left_alone(database):
 
 
 async def test_what_cannot_be_given_back_runs_out(database):
-    async with (
-        vendor(60) as server,
-        narrow(database, raw_pool_size=1) as tight,
-        AsyncExitStack() as held,
-        working(tight, grace_seconds=0.2),
-    ):
+    async with vendor(60) as server, AsyncExitStack() as held, working(database, grace_seconds=0.2):
         run = await set_stage(database, server.url, concurrency=2)
         async with asyncio.timeout(10):
             while len(server.received) < 2:
                 await asyncio.sleep(0.01)
-        await held.enter_async_context((await tight.pool()).acquire())
+        connection = await held.enter_async_context((await database.pool()).acquire())
+        await held.enter_async_context(connection.transaction())
+        await connection.execute("select 1 from run_tasks for update")
     states = [row["state"] for row in await rows(database, run)]
     assert states.count("leased") >= 2
 

@@ -1,6 +1,7 @@
 """A worker's way to the database, which may be away for a while."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import asyncpg
@@ -72,10 +73,13 @@ class Link:
         return await pool.acquire(timeout=self._database.config.pool_timeout)
 
     async def close(self) -> None:
-        """Give the kept connections back."""
-        pool = await self._database.pool() if self._kept else None
-        while pool is not None and self._kept:
-            await pool.release(self._kept.pop(), timeout=self._database.config.pool_timeout)
+        """Give the kept connections back; the pool cannot be closed before."""
+        while self._kept:
+            connection = self._kept.pop()
+            with suppress(*AWAY):  # one that broke is dropped by the pool
+                await (await self._database.pool()).release(
+                    connection, timeout=self._database.config.pool_timeout
+                )
 
     async def ask(self, question: Callable[[asyncpg.Connection], Awaitable[Answer]]) -> Answer:
         """Ask until the database answers; the caller bounds the time by cancelling."""

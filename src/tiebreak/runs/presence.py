@@ -112,6 +112,9 @@ class Presence:
 
     async def close(self) -> None:
         """Leave the company of workers."""
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.close(timeout=ANSWER_TIMEOUT)
+        try:
+            if self._connection is not None and not self._connection.is_closed():
+                await self._connection.close(timeout=ANSWER_TIMEOUT)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._drop()  # the server went first
         self._connection = None

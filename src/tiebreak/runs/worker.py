@@ -94,10 +94,12 @@ class Worker:
             await asyncio.shield(looking)
         finally:
             self.stop()
-            await asyncio.wait([looking])
-            await self._leave()
-            await self._presence.close()
-            await self._link.close()
+            try:
+                await asyncio.wait([looking])
+                await self._leave()
+            finally:
+                await self._presence.close()
+                await self._link.close()
             log.info("worker stopped", worker=str(self._token))
 
     async def _look_around(self) -> None:
