@@ -159,8 +159,11 @@ async def impatient(config, log=None):
         )
         async with server, asyncio.timeout(10):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            yield reader, writer
-            writer.close()
+            try:
+                yield reader, writer
+            finally:
+                writer.close()
+                await asyncio.wait([asyncio.ensure_future(writer.wait_closed())])
 
 
 async def test_a_request_that_never_completes_ends_its_connection(config):

@@ -116,3 +116,13 @@ async def test_closing_gives_every_connection_back_and_may_be_repeated(dsn: str)
         assert await watcher.fetchval(others) == 0
     finally:
         await watcher.close()
+
+
+async def test_closing_does_not_wait_for_a_connection_that_nobody_gives_back(dsn: str):
+    database = Database(PostgresConfig(dsn=dsn, close_timeout=0.1))
+    pool = await database.pool()
+    kept = await pool.acquire()
+    async with asyncio.timeout(10):
+        await database.close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await kept.execute("select 1")

@@ -44,6 +44,7 @@ class PostgresConfig:
     connect_timeout: float = 5.0
     statement_timeout: float = 30.0
     raw_pool_size: int = 10
+    close_timeout: float = 10.0
 
 
 def engine_url(dsn: str) -> str:
@@ -120,9 +121,13 @@ class Database:
                 raise
 
     async def close(self) -> None:
-        """Give every connection back to the server."""
+        """Give every connection back to the server; what is still in use after `close_timeout` is cut off."""
         if self._pool is not None:
-            await self._pool.close()
+            try:
+                async with asyncio.timeout(self.config.close_timeout):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
             self._pool = None
         if self._engine is not None:
             await self._engine.dispose()
