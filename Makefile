@@ -12,7 +12,7 @@ export TIEBREAK_GSM8K ?= $(abspath $(GSM8K))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test faults check format docs bench bench-run clean
+.PHONY: help install run demo test faults check format docs bench bench-startup bench-run clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,7 @@ demo: install ## install, show the demo, leave
 	@$(RUN) tiebreak demo
 
 test: install ## unit, contract, journey and quick fault tests
-	@$(RUN) pytest -m "not faults"
+	@$(RUN) pytest -n 2 --dist loadscope -m "not faults"
 
 faults: install ## every row of the fault table at its full figure
 	@$(RUN) pytest -m faults
@@ -50,7 +50,10 @@ format: install ## format and fix what can be fixed
 docs: install ## write docs/reference.md from the program
 	$(RUN) python -m tests.docs.reference
 
-bench: bench-run ## every benchmark
+bench: bench-startup bench-run ## every benchmark
+
+bench-startup: install ## `tiebreak --help` against `python -c pass`
+	$(RUN) python -m benchmarks.startup
 
 bench-run: install ## an offline run against the Little's-law rate and against promptfoo
 	$(RUN) python -m benchmarks.run_throughput
