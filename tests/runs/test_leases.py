@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -285,3 +286,37 @@ async def test_two_runs_do_not_mix(database, connection):
     )
     assert (await read(database, one)).state is RunState.COMPLETED
     assert (await read(database, two)).done == 0
+
+
+async def plan_of(connection, statement, *arguments) -> str:
+    async with connection.transaction():
+        rows = await connection.fetch("explain (analyze, costs off) " + statement, *arguments)
+        return "\n".join(row[0] for row in rows)
+
+
+async def test_every_hot_statement_goes_by_index_even_for_a_run_the_planner_has_not_met(database, connection):
+    first = await set_stage(database, items=300)
+    await connection.execute("update run_tasks set state = 'done'")
+    await connection.execute("analyze")
+    second = await start(database, await add_test(database))
+    assert second.id != first.id
+    await connection.execute(leases.BY_INDEX)
+    lease = lease_on(second)
+    claimed = await plan_of(
+        connection, leases.CLAIM, second.id, 64, lease.token, 60.0, second.dataset_version_id
+    )
+    keys = [task.key for task in await leases.claim(connection, lease, 64)]
+    columns = ([k.position for k in keys], [k.variant for k in keys], [k.repeat for k in keys])
+    renewed = await plan_of(connection, leases.RENEW, second.id, lease.token, 60.0, *columns)
+    released = await plan_of(connection, leases.RELEASE, second.id, lease.token, *columns)
+    nothing = [[None] * 64] * 5 + [[1] * 64] + [[None] * 64] * 6
+    finished = await plan_of(
+        connection, leases.FINISH, second.id, lease.token, *columns, *nothing, "money", "requests", "time"
+    )
+    by_key = r"Index Cond: \(\(run_id = \w+\.run_id\) AND \(\"?position\"? = \w+\.\"?position\"?\)"
+    for plan in (claimed, renewed, released, finished):
+        assert "Seq Scan on run_tasks" not in plan
+        assert re.search(by_key, plan), plan
+        removed = [int(n) for n in re.findall(r"Rows Removed by Join Filter: (\d+)", plan)]
+        assert sum(removed) <= 64 * 64, plan
+    assert "Index Scan using ix_run_tasks_open" in claimed

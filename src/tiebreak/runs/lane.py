@@ -20,6 +20,8 @@ from tiebreak.runs.scoring import spent
 from tiebreak.runs.work import Work
 
 DRY_WAIT: Final = 0.5  # seconds until the next claim when there was nothing to claim
+MOST_COMMITTED: Final = 500  # results in one transaction
+GATHER_WAIT: Final = 0.01  # seconds for more to land before a small batch is committed
 ABANDON_WAIT: Final = 1.0  # seconds for giving tasks back when the lane is cut short
 
 log = structlog.get_logger(__name__)
@@ -210,6 +212,8 @@ class Lane:
         while not (self._stopping and not shelf.flying and not shelf.landed):
             await self._fallen.wait()
             self._fallen.clear()
+            if len(shelf.landed) < _batch(self._slots()) and not self._stopping:
+                await asyncio.sleep(GATHER_WAIT)
             if shelf.landed:
                 await self._commit()
         if held_back := self._refusals.take():
@@ -220,11 +224,13 @@ class Lane:
 
     async def _commit(self) -> None:
         shelf = self._shelf
-        shelf.committing, shelf.landed = shelf.landed, []
+        shelf.committing, shelf.landed = shelf.landed[:MOST_COMMITTED], shelf.landed[MOST_COMMITTED:]
         async with self._writing:
             standing = await self._link.ask(lambda c: leases.finish(c, self._lease, shelf.committing))
         self._forget([result.key for result in shelf.committing])
         shelf.committing = []
+        if shelf.landed:
+            self._fallen.set()
         if standing is None or standing.state is not RunState.RUNNING:
             self.stop()
         else:
@@ -258,7 +264,7 @@ class Lane:
 
 
 def _batch(slots: int) -> int:
-    """The fewest tasks worth a claim. As many tasks are ready as there are slots, because answers may come in bursts."""
+    """The fewest tasks worth a claim or a commit of their own."""
     return max(1, slots // 4)
 
 

@@ -16,11 +16,22 @@ from tiebreak.runs.model import Result, RunState, Task, TaskKey
 
 CHANNEL = "tiebreak_runs"  # NOTIFY after a run changed; polling is the guarantee
 
+# Said once on every connection that the hot path uses: each statement below goes by an index, row by row. A planner
+# that has not met a run yet takes it for one row, and would read all of its tasks for each one claimed; where rows
+# visited are all that costs, it looks each one up.
+BY_INDEX = """
+set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;
+set enable_sort = off; set enable_incremental_sort = off;
+set seq_page_cost = 0.1; set random_page_cost = 0.1; set cpu_tuple_cost = 1
+"""
+
 # Open tasks in the order of the items, so that a run that stops early has whole items. SKIP LOCKED: workers never
-# wait for each other. An expired lease is as good as none.
+# wait for each other. An expired lease is as good as none. The ids travel through the steps, because a constant would
+# let the planner begin at the wrong end (see BY_INDEX).
 CLAIM = """
 with open as (
-    select position, variant, repeat from run_tasks
+    select run_id, position, variant, repeat, $5::uuid as version_id
+    from run_tasks
     where run_id = $1 and state <> 'done' and (state = 'queued' or lease_until < now())
       and exists (select from runs where id = $1 and state = 'running')
     order by position, repeat, variant
@@ -31,12 +42,12 @@ with open as (
     set state = 'leased', lease_token = $3, lease_until = now() + $4 * interval '1 second',
         claims = least(t.claims + 1, 32767)
     from open o
-    where t.run_id = $1 and t.position = o.position and t.variant = o.variant and t.repeat = o.repeat
-    returning t.position, t.variant, t.repeat
+    where t.run_id = o.run_id and t.position = o.position and t.variant = o.variant and t.repeat = o.repeat
+    returning t.position, t.variant, t.repeat, o.version_id
 )
 select m.position, m.variant, m.repeat, i.inputs::text as inputs, i.expected
 from mine m
-join dataset_items i on i.version_id = $5 and i.position = m.position
+join dataset_items i on i.version_id = m.version_id and i.position = m.position
 order by m.position, m.repeat, m.variant
 """
 
@@ -46,23 +57,30 @@ LOCK_REQUESTS = "select max_requests - calls as open from runs where id = $1 for
 # In a statement of its own: it must see what others claimed before the lock was ours.
 HANDED_OUT = "select count(*) from run_tasks where run_id = $1 and state = 'leased' and lease_until >= now()"
 
-# Only while the lease is still ours; the answer says for which tasks it is.
+# Only while the lease is still ours; the answer says for which tasks it is. A row has a `lease_until` exactly in the
+# state leased; asked by that, the planner does not walk the index of all leased rows for each key.
 RENEW = """
+with k as materialized (
+    select $1::uuid as run_id, * from unnest($4::int[], $5::smallint[], $6::smallint[]) u (position, variant, repeat)
+)
 update run_tasks t
 set lease_until = now() + $3 * interval '1 second'
-from unnest($4::int[], $5::smallint[], $6::smallint[]) k (position, variant, repeat)
-where t.run_id = $1 and t.position = k.position and t.variant = k.variant and t.repeat = k.repeat
-  and t.state = 'leased' and t.lease_token = $2
+from k
+where t.run_id = k.run_id and t.position = k.position and t.variant = k.variant and t.repeat = k.repeat
+  and t.lease_token = $2 and t.lease_until is not null
 returning t.position, t.variant, t.repeat
 """
 
 # Gives tasks back at once instead of letting their leases run out.
 RELEASE = """
+with k as materialized (
+    select $1::uuid as run_id, * from unnest($3::int[], $4::smallint[], $5::smallint[]) u (position, variant, repeat)
+)
 update run_tasks t
 set state = 'queued', lease_token = null, lease_until = null
-from unnest($3::int[], $4::smallint[], $5::smallint[]) k (position, variant, repeat)
-where t.run_id = $1 and t.position = k.position and t.variant = k.variant and t.repeat = k.repeat
-  and t.state = 'leased' and t.lease_token = $2
+from k
+where t.run_id = k.run_id and t.position = k.position and t.variant = k.variant and t.repeat = k.repeat
+  and t.lease_token = $2 and t.lease_until is not null
 """
 
 # For a lane that was cut short: also what a claim took whose answer never arrived.
@@ -76,11 +94,11 @@ where run_id = $1 and state = 'leased' and lease_token = $2
 # only under the present lease; the calls of one that came too late were paid all the same. A batch whose commit was
 # acknowledged by a connection that broke is sent again: rows that are done under our token were counted the first time.
 FINISH = """
-with given as (
-    select * from unnest(
+with given as materialized (
+    select $1::uuid as run_id, * from unnest(
         $3::int[], $4::smallint[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
         $11::smallint[], $12::bigint[], $13::bigint[], $14::int[], $15::int[], $16::bigint[], $17::jsonb[]
-    ) g (
+    ) u (
         position, variant, repeat, model, text, finish_reason, error, error_detail,
         calls, latency_us, first_token_us, input_tokens, output_tokens, cost_nano, scores
     )
@@ -91,21 +109,32 @@ with given as (
         latency_us = g.latency_us, first_token_us = g.first_token_us, input_tokens = g.input_tokens,
         output_tokens = g.output_tokens, cost_nano = g.cost_nano, scores = g.scores
     from given g
-    where t.run_id = $1 and t.position = g.position and t.variant = g.variant and t.repeat = g.repeat
-      and t.state = 'leased' and t.lease_token = $2
+    where t.run_id = g.run_id and t.position = g.position and t.variant = g.variant and t.repeat = g.repeat
+      and t.lease_token = $2 and t.lease_until is not null
     returning t.position, t.variant, t.repeat
+), missed as materialized (
+    select g.run_id, g.position, g.variant, g.repeat
+    from given g
+    where not exists (
+        select from ended e where e.position = g.position and e.variant = g.variant and e.repeat = g.repeat
+    )
+), counted_before as materialized (
+    select m.position, m.variant, m.repeat
+    from missed m
+    join run_tasks t on t.run_id = m.run_id and t.position = m.position and t.variant = m.variant and t.repeat = m.repeat
+    where t.state = 'done' and t.lease_token = $2
 ), sums as (
-    select count(e.position)::int as done,
-        (count(e.position) filter (where g.error is not null))::int as failed,
+    select (select count(*) from ended)::int as done,
+        (count(*) filter (where g.error is not null and not exists (
+            select from missed m where m.position = g.position and m.variant = g.variant and m.repeat = g.repeat
+        )))::int as failed,
         coalesce(sum(g.calls), 0)::bigint as calls,
         coalesce(sum(g.cost_nano), 0)::bigint as cost_nano,
         coalesce(sum(coalesce(g.input_tokens, 0) + coalesce(g.output_tokens, 0)), 0)::bigint as tokens
     from given g
-    left join ended e on e.position = g.position and e.variant = g.variant and e.repeat = g.repeat
-    where e.position is not null or not exists (
-        select from run_tasks t
-        where t.run_id = $1 and t.position = g.position and t.variant = g.variant and t.repeat = g.repeat
-          and t.state = 'done' and t.lease_token = $2
+    where not exists (
+        select from counted_before c
+        where c.position = g.position and c.variant = g.variant and c.repeat = g.repeat
     )
 ), locked as (
     select * from runs where id = $1 for no key update

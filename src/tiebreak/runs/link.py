@@ -10,6 +10,7 @@ import structlog
 from tiebreak.clock import Clock
 from tiebreak.errors import Unavailable
 from tiebreak.infrastructure.connections.postgres import Database
+from tiebreak.runs.leases import BY_INDEX
 
 Answer = TypeVar("Answer")
 
@@ -70,7 +71,13 @@ class Link:
             if not connection.is_closed():
                 return connection
             await pool.release(connection)
-        return await pool.acquire(timeout=self._database.config.pool_timeout)
+        connection = await pool.acquire(timeout=self._database.config.pool_timeout)
+        try:
+            await connection.execute(BY_INDEX)  # the pool takes it back with the connection
+        except BaseException:
+            await pool.release(connection)
+            raise
+        return connection
 
     async def close(self) -> None:
         """Give the kept connections back; the pool cannot be closed before."""
