@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +16,8 @@ WITHIN = 120.0
 
 
 def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIEBREAK_")}
+    unwanted = ("TIEBREAK_", "PYTHONUNBUFFERED")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return subprocess.Popen(
         [sys.executable, "-m", "tiebreak", "demo", *arguments],
         env={**environment, "TIEBREAK_HOME": str(home), "TIEBREAK_PORT": "0", "NO_COLOR": "1"},
@@ -54,8 +56,11 @@ def test_the_demo_that_serves_stays_until_it_is_ended_and_takes_the_server_along
     with start(tmp_path, "--serve") as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
+        watchdog = threading.Timer(WITHIN, demo.kill)
+        watchdog.start()
         lines = iter(demo.stdout.readline, "")
         url = next(line for line in lines if "/api/v1/analytics/tests/" in line).strip()
+        watchdog.cancel()
         with urllib.request.urlopen(url, timeout=WITHIN) as answer:
             assert json.load(answer)["verdict"]["variant"] == "careful"
         demo.send_signal(end)

@@ -73,6 +73,7 @@ async def _serving(options: argparse.Namespace, settings: Settings) -> int:
                 return FINISHED
             code = showing.result()
         if code == FINISHED:
+            sys.stdout.flush()  # into a pipe, too: this is the moment somebody reads it
             print("The server keeps running; Ctrl-C stops it.", file=sys.stderr)
             await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

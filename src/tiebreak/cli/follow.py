@@ -10,7 +10,7 @@ from tiebreak.cli.connection import Connection
 from tiebreak.cli.output import console
 from tiebreak.cli.render import money
 
-LOOK_EVERY = 0.25  # seconds
+LOOK_EVERY = 0.5  # seconds
 
 
 class Meter(Protocol):
