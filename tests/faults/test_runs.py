@@ -103,6 +103,7 @@ async def survive(
         ended = await read(database, run)
         await asyncio.sleep(0.5)  # calls that nobody waits for any more end too
         extra = calls(log) - before - run.total
+    print(f"{kills} kills: {extra} calls too many, at most {CONCURRENCY * kills} allowed")
     found = await rows(database, run)
     assert ended.done == run.total == len(found) == 2 * len(recorded.pairs)
     assert {row["state"] for row in found} == {"done"}

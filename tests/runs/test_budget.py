@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiebreak.experiments.definition import Budget
-from tiebreak.runs.budget import Limit, merged, nano, reached, share
+from tiebreak.runs.budget import Limit, exposure, merged, nano, reached, share
 
 UNLIMITED = {"max_cost_nano": None, "max_requests": None, "max_seconds": None}
 SPENT = {"cost_nano": 100, "calls": 100, "active_ms": 100_000}
@@ -49,3 +49,10 @@ def test_the_shares_of_all_workers_add_up_to_the_concurrency(concurrency, worker
 
 def test_a_worker_that_is_not_counted_yet_takes_all():
     assert share(8, 0, 0) == 8
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "exposed"), [(1, 1), (8, 8), (15, 15), (16, 17), (64, 68), (1000, 1062)]
+)
+def test_what_a_death_may_repeat_is_the_concurrency_and_a_sixteenth(concurrency, exposed):
+    assert exposure(concurrency) == exposed

@@ -61,3 +61,12 @@ def share(concurrency: int, workers: int, rank: int) -> int:
     """
     workers = max(workers, 1)
     return max(1, concurrency // workers + (rank < concurrency % workers))
+
+
+def exposure(concurrency: int) -> int:
+    """How many calls of a run a worker may have under way or answered and not yet committed: what its death repeats.
+
+    The run's concurrency and a sixteenth of it, so that a commit costs a wide run no call in flight. Below 16 it is
+    the concurrency itself.
+    """
+    return concurrency + concurrency // 16

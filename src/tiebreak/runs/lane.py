@@ -29,9 +29,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How much this worker may do for the run at the moment. Money in nano-dollars."""
+    """How much this worker may do for the run at the moment. Money in nano-dollars.
+
+    `slots` bounds its calls in flight, `exposed` those and the answers that are not committed yet.
+    """
 
     slots: int
+    exposed: int
     max_cost_nano: int | None
     cost_nano: int
     limits_requests: bool
@@ -111,7 +115,8 @@ class Lane:
     def _take(self) -> Task | None:
         """The next task to call, if one may be called now."""
         shelf, slots = self._shelf, self._slots()
-        may = not self._stopping and shelf.flying < slots and shelf.uncommitted < slots and self._affordable()
+        room = shelf.flying < slots and shelf.flying + shelf.uncommitted < self._allowance.exposed
+        may = room and not self._stopping and self._affordable()
         task = shelf.ready.popleft() if may and shelf.ready else None
         shelf.flying += task is not None
         if slots - len(shelf.ready) >= _batch(slots):

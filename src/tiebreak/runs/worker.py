@@ -22,7 +22,7 @@ from tiebreak.providers import service as providers
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
 from tiebreak.runs import leases, service
-from tiebreak.runs.budget import share
+from tiebreak.runs.budget import exposure, share
 from tiebreak.runs.lane import Allowance, Lane
 from tiebreak.runs.leases import Lease
 from tiebreak.runs.link import AWAY, Link, passes
@@ -137,7 +137,13 @@ class Worker:
                 ride.stop()
         for run in running.values():
             slots = share(run.concurrency, beat.workers, beat.rank)
-            allowance = Allowance(slots, run.max_cost_nano, run.cost_nano, run.max_requests is not None)
+            allowance = Allowance(
+                slots,
+                exposure(run.concurrency),
+                run.max_cost_nano,
+                run.cost_nano,
+                run.max_requests is not None,
+            )
             if run.id in self._rides:
                 self._rides[run.id].allow(allowance)
             elif len(self._rides) < MOST_LANES:
