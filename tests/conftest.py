@@ -101,3 +101,13 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     opened = Database(PostgresConfig(dsn=dsn, pool_size=10, max_overflow=5, raw_pool_size=8))
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def data_home() -> Iterator[Path]:
+    """A data folder whose private server every way of running it can enter; pytest's own folders are root's alone."""
+    top = Path(tempfile.mkdtemp(prefix="tb-"))
+    top.chmod(0o711)
+    yield top / "home"
+    wait_until_gone(top / "home")
+    shutil.rmtree(top)

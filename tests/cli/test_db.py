@@ -21,9 +21,9 @@ def tiebreak(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_dump_brings_back_what_was_there(tmp_path: Path) -> None:
+def test_a_dump_brings_back_what_was_there(tmp_path: Path, data_home: Path) -> None:
     """From one data folder into another, which is how data moves between majors."""
-    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "saved.dump"
+    old, new, file = data_home, data_home.with_name("new"), tmp_path / "saved.dump"
     template = tmp_path / "hello.txt"
     template.write_text("Hello {{ name }}")
     assert tiebreak(old, "prompt", "push", "hello", template).returncode == 0
@@ -39,5 +39,4 @@ def test_a_dump_brings_back_what_was_there(tmp_path: Path) -> None:
     assert json.loads(restored.stdout)["current"] is True
     shown = tiebreak(new, "prompt", "show", "hello", "--json")
     assert json.loads(shown.stdout)["template"] == "Hello {{ name }}"
-    wait_until_gone(old)
     wait_until_gone(new)

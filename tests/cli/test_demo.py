@@ -10,7 +10,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.guardians import wait_until_gone
 
 WITHIN = 120.0
 
@@ -27,33 +26,31 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_says_that_it_is_simulated_and_comes_to_a_verdict(tmp_path: Path) -> None:
+def test_the_demo_says_that_it_is_simulated_and_comes_to_a_verdict(data_home: Path) -> None:
     """And leaves nothing running."""
-    with start(tmp_path) as demo:
+    with start(data_home) as demo:
         said, complained = demo.communicate(timeout=WITHIN)
 
     assert demo.returncode == 0, complained
     assert said.startswith("Simulated: ")
     assert "careful is better than swift: +20 points on correct" in said
-    wait_until_gone(tmp_path)
 
 
-def test_the_demo_prints_the_results_document_when_asked(tmp_path: Path) -> None:
+def test_the_demo_prints_the_results_document_when_asked(data_home: Path) -> None:
     """Nothing else on standard output."""
-    with start(tmp_path, "--json") as demo:
+    with start(data_home, "--json") as demo:
         said, complained = demo.communicate(timeout=WITHIN)
 
     assert demo.returncode == 0, complained
     assert json.loads(said)["verdict"]["kind"] == "better"
-    wait_until_gone(tmp_path)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_the_demo_that_serves_stays_until_it_is_ended_and_takes_the_server_along(
-    tmp_path: Path, end: signal.Signals
+    data_home: Path, end: signal.Signals
 ) -> None:
     """What it printed can be opened; nothing is left afterwards, also after kill -9."""
-    with start(tmp_path, "--serve") as demo:
+    with start(data_home, "--serve") as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         watchdog = threading.Timer(WITHIN, demo.kill)
@@ -67,4 +64,3 @@ def test_the_demo_that_serves_stays_until_it_is_ended_and_takes_the_server_along
         demo.communicate(timeout=WITHIN)
 
     assert demo.returncode == (0 if end == signal.SIGINT else -signal.SIGKILL)
-    wait_until_gone(tmp_path)

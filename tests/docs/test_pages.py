@@ -18,13 +18,15 @@ PORTS = ("8400", "8321")  # what the pages say: a vendor, the server; the test t
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_command_of_the_page_does_what_the_page_says(name: str, tmp_path: Path) -> None:
+def test_every_command_of_the_page_does_what_the_page_says(
+    name: str, tmp_path: Path, data_home: Path
+) -> None:
     """One reader, one shell, one data folder."""
     ports = {said: _free_port() for said in PORTS}
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "TIEBREAK_HOME": str(tmp_path / "home"),
+        "TIEBREAK_HOME": str(data_home),
         "TIEBREAK_PORT": ports["8321"],
         "COLUMNS": "80",
         "NO_COLOR": "1",

