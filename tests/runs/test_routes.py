@@ -26,10 +26,11 @@ from tests.runs.stage import (
 
 from tiebreak.errors import Unavailable
 from tiebreak.experiments import routes as experiment_routes
-from tiebreak.ids import new_id
 from tiebreak.infrastructure.rest import problems
 from tiebreak.runs import events, routes, service
 from tiebreak.runs.model import RunState
+
+NOBODY = "01890000-0000-7000-8000-000000000000"  # a UUIDv7 that no run has
 
 
 @pytest.fixture
@@ -161,10 +162,10 @@ async def test_what_cannot_be_started_is_named_with_its_place(api, database, dra
         ("POST", "/api/v1/runs", {"test": "x", "budget": {"max_requests": 2**60}}, 422),
         ("POST", "/api/v1/tests/nothing/start", None, 404),
         ("POST", "/api/v1/tests/nothing/pause", None, 404),
-        ("GET", f"/api/v1/runs/{new_id()}", None, 404),
-        ("GET", f"/api/v1/runs/{new_id()}/tasks", None, 404),
-        ("GET", f"/api/v1/runs/{new_id()}/events", None, 404),
-        ("PATCH", f"/api/v1/runs/{new_id()}", {}, 404),
+        ("GET", f"/api/v1/runs/{NOBODY}", None, 404),
+        ("GET", f"/api/v1/runs/{NOBODY}/tasks", None, 404),
+        ("GET", f"/api/v1/runs/{NOBODY}/events", None, 404),
+        ("PATCH", f"/api/v1/runs/{NOBODY}", {}, 404),
         ("GET", "/api/v1/runs/none", None, 422),
         ("GET", "/api/v1/runs?test=nothing", None, 404),
         ("GET", "/api/v1/runs?test=%00", None, 422),
