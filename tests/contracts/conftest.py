@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 import uvicorn
+import uvloop
 from tests.conftest import DatabaseServer
 
 from tiebreak.app import create_app
@@ -75,3 +76,9 @@ def running(database_server: DatabaseServer, tmp_path_factory: pytest.TempPathFa
         listener.close()
     asyncio.run(_execute(database_server.dsn, f"drop database {name} with (force)"))
     assert not thread.is_alive()
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Any]:
+    """What is promised of the HTTP clients holds on asyncio's own loop and on uvloop."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.stem.startswith("test_http_clients") else {"asyncio": asyncio.new_event_loop}

@@ -30,8 +30,8 @@ from tests.upstream import (
 )
 
 from tiebreak.clock import SystemClock
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.http import (
-    AiohttpClient,
     HttpRequest,
     TimedOut,
     Timeouts,

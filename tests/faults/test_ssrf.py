@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.upstream import Upstream, http, upstream
 
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.http import (
     AddressRefused,
-    AiohttpClient,
     ConnectFailed,
     HttpRequest,
     Outbound,

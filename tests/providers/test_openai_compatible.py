@@ -19,7 +19,7 @@ from tests.upstream import (
 )
 
 from tiebreak.clock import SystemClock
-from tiebreak.infrastructure.connections.http import AiohttpClient
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.providers.adapters import openai_compatible
 from tiebreak.providers.model import ChatRequest, Failure, Message, ProviderError, Usage
 

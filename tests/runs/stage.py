@@ -14,7 +14,7 @@ from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Budget, Definition
 from tiebreak.experiments.model import Experiment
 from tiebreak.ids import new_id
-from tiebreak.infrastructure.connections.http import AiohttpClient
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.postgres import Database
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.providers import service as providers

@@ -1,24 +1,18 @@
-"""The real client against real servers: what it sends, what it refuses, and how each failure is named."""
+"""Both clients against a server that says anything: what they send, what they refuse, how each failure is named."""
 
 import asyncio
 import gzip
 import os
-import ssl
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tests.upstream import STREAM_HEAD, hang_up, http, silence, streamed, upstream
 
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.http import (
-    AiohttpClient,
     ConnectFailed,
+    HttpClient,
     HttpError,
     HttpRequest,
     Stale,
@@ -28,11 +22,19 @@ from tiebreak.infrastructure.connections.http import (
     Truncated,
     Unreadable,
 )
+from tiebreak.infrastructure.connections.http1_client import Http1Client
+
+CLIENTS = [AiohttpClient, Http1Client]
+
+
+@pytest.fixture(params=CLIENTS, ids=["aiohttp", "ours"])
+def client_type(request: pytest.FixtureRequest) -> type:
+    return request.param
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[AiohttpClient]:
-    opened = AiohttpClient("loopback")
+async def client(client_type) -> AsyncIterator[HttpClient]:
+    opened = client_type("loopback")
     yield opened
     await opened.close()
 
@@ -45,7 +47,7 @@ def post(url: str, **changes) -> HttpRequest:
     return HttpRequest("POST", url, {"x-asked": "yes"}, b"{}", **changes)
 
 
-async def read(client: AiohttpClient, request: HttpRequest) -> bytes:
+async def read(client: HttpClient, request: HttpRequest) -> bytes:
     async with client.send(request) as response:
         return await response.read()
 
@@ -130,21 +132,21 @@ async def test_nobody_there_is_a_failed_connection(client):
         await read(client, get(url))
 
 
-async def test_an_unknown_name_is_a_failed_connection():
+async def test_an_unknown_name_is_a_failed_connection(client_type):
     async def nowhere(host: str, port: int) -> list[str]:
         raise OSError(-2, "Name or service not known")
 
-    client = AiohttpClient("loopback", lookup=nowhere)
+    client = client_type("loopback", lookup=nowhere)
     with pytest.raises(ConnectFailed, match=r"no-such-name\.example"):
         await read(client, get("http://no-such-name.example/"))
     await client.close()
 
 
-async def test_a_name_without_addresses_is_a_failed_connection():
+async def test_a_name_without_addresses_is_a_failed_connection(client_type):
     async def empty(host: str, port: int) -> list[str]:
         return []
 
-    client = AiohttpClient("loopback", lookup=empty)
+    client = client_type("loopback", lookup=empty)
     with pytest.raises(HttpError):
         await read(client, get("http://no-address.example/"))
     await client.close()
@@ -272,8 +274,8 @@ async def test_cancelling_a_call_closes_its_connection(client):
                 await asyncio.sleep(0.01)
 
 
-async def test_no_more_connections_than_the_limit():
-    client = AiohttpClient("loopback", limit=2)
+async def test_no_more_connections_than_the_limit(client_type):
+    client = client_type("loopback", limit=2)
 
     async def slow(_, writer):
         await asyncio.sleep(0.02)
@@ -296,38 +298,3 @@ async def test_a_closed_client_opens_again(client):
 
 def test_a_request_is_shown_without_its_headers():
     assert "Bearer" not in repr(HttpRequest("GET", "http://x/", {"authorization": "Bearer secret"}))
-
-
-def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's side of TLS that nobody vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
-
-
-async def test_a_certificate_that_nobody_vouches_for_is_a_failed_connection(client, tmp_path):
-    async with upstream(http(b"secret"), tls=self_signed(tmp_path)) as server:
-        with pytest.raises(ConnectFailed, match="certificate verify failed"):
-            await read(client, get(f"https://localhost:{server.port}/", timeouts=Timeouts(total=5)))
-    assert server.received == []
