@@ -15,7 +15,7 @@ from tiebreak.experiments.definition import Definition, Variant
 from tiebreak.prompts import service as prompts
 from tiebreak.prompts import template
 from tiebreak.providers import service as providers
-from tiebreak.providers.adapters.openai_wire import RESERVED
+from tiebreak.providers.adapters.parameters import RESERVED
 from tiebreak.runs.model import Plan, PlannedVariant
 
 MAX_TASKS: Final = 2_000_000
