@@ -202,6 +202,15 @@ async def test_a_frame_larger_than_everything_passes():
     assert await read(shared, source.stream) == (True, [b"x" * 500, b"y" * 500])
 
 
+async def test_empty_frames_are_bounded_too():
+    shared, source = streams(most_kept=10, ahead=5), Source()
+    source.push(*[b""] * 100, None)
+    async with shared.join("a", source.stream) as frames:
+        await settle()
+        assert source.pulled == 5
+        assert len([frame async for frame in frames]) == 100
+
+
 async def test_beyond_the_bound_streams_are_not_shared():
     shared, source, other = streams(most=1), Source(), Source()
     async with shared.join("a", source.stream):

@@ -25,7 +25,7 @@ class FellBehind(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """In the unit of `weigh`, bytes for instance.
+    """In the unit of `weigh`, bytes for instance; an empty frame counts as 1.
 
     A stream keeps at most `most_kept` of what its fastest reader has read, for followers and slower readers, and is read
     at most `ahead` beyond that reader; one frame may come on top.
@@ -42,7 +42,7 @@ class _Stream(Generic[F]):
         self, source: Callable[[], AsyncGenerator[F, None]], weigh: Callable[[F], int], limits: StreamLimits
     ) -> None:
         self._source = source
-        self._weigh = weigh
+        self._weigh: Callable[[F], int] = lambda frame: max(1, weigh(frame))
         self._limits = limits
         self._frames: deque[F] = deque()
         self._first = 0  # the position of the oldest frame kept
