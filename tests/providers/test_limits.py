@@ -115,7 +115,9 @@ def test_an_answer_without_such_headers_tells_of_no_limits():
 
 def gemini(*delays: str, listed: bool = False) -> bytes:
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay} for delay in delays]
-    error = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"@type": "other"}, *details]}}
+    error = {
+        "error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"@type": "other"}, *details]}
+    }
     return json.dumps([error] if listed else error).encode()
 
 

@@ -75,11 +75,13 @@ async def add_provider(
     priced: bool = False,
     retries: int = 0,
     concurrency: int = 64,
+    dialect: str = "openai_compatible",
 ) -> None:
     """An account with a key; with `priced`, its two models cost a dollar a thousand tokens."""
     account = NewProvider(
         name,
         base_url,
+        dialect=dialect,
         secret="sk-sentinel-12345",
         max_retries=retries,
         concurrency=concurrency,
