@@ -1,7 +1,9 @@
 """From a name to a connected socket: addresses asked anew each time, judged one by one, IPv6 and IPv4 raced."""
 
 import asyncio
+import os
 import socket
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -96,6 +98,8 @@ async def dial(host: str, port: int, outbound: Outbound, lookup: Lookup) -> sock
 
 def reason(exc: Exception) -> str:
     """What went wrong, in the system's words."""
+    if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
+        return os.strerror(exc.errno)  # loops put their own words over it
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
 
 

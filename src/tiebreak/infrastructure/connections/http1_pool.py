@@ -120,12 +120,12 @@ class Pool(Generic[C]):
             raise ConnectFailed(
                 f"{MOST_WAITING:,} calls wait for a connection already; lower the concurrency"
             )
-        if origin.open < self._per_origin:
-            self._evict()
         turn: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
         origin.waiting.append(turn)
         self._wanted.setdefault(key, origin)
         self._waiting += 1
+        if origin.open < self._per_origin:
+            self._evict()
         try:
             return await turn
         except asyncio.CancelledError:
