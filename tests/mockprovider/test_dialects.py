@@ -13,9 +13,9 @@ from google.genai import errors as google_errors
 from google.genai import types as google
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
-from tests.mockprovider.served import client_of
+from tests.mockprovider.served import client_of, lines
 
-from tiebreak.mockprovider.description import Simulated
+from tiebreak.mockprovider.description import Fault, Recorded, Simulated
 from tiebreak.mockprovider.server import running
 
 # google-genai derives its session from aiohttp's, which aiohttp would rather it did not.
@@ -439,3 +439,76 @@ async def test_what_no_dialect_takes_is_refused(config, path, body, status, text
         assert response.status == status
         assert text in (await response.json())["error"]["message"]
         assert response.headers["x-mock-provider"] == "tiebreak-mock-provider"
+
+
+async def test_limits_of_length_hold_for_fitted_answers_too(config):
+    shape = {"type": "json_object"}
+    async with client_of(config) as client:
+        cut = await client.chat.completions.create(
+            model="oracle", messages=user(SIX), response_format=shape, max_tokens=2, stop=["}"]
+        )
+        text = {"type": "text"}
+        plain = await client.chat.completions.create(model="big", messages=user(SIX), response_format=text)
+    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ('{"answer', "length")
+    assert plain.choices[0].message.content == "Six times seven is\nA: 42"
+
+
+async def test_google_embeds_one_text_without_its_batch(config):
+    body = {"content": {"parts": [{"text": "one"}]}, "outputDimensionality": 3}
+    async with (
+        running(config) as base_url,
+        aiohttp.ClientSession() as session,
+        session.post(f"{base_url}beta/models/oracle:embedContent", json=body) as response,
+    ):
+        assert len((await response.json())["embedding"]["values"]) == 3
+
+
+async def test_a_fixed_delay_is_that_of_vectors_too(config, tmp_path):
+    log = tmp_path / "calls.jsonl"
+    async with client_of(replace(config, delay_ms=30, log=log)) as client:
+        await client.embeddings.create(model="oracle", input="one")
+    (call,) = lines(log)
+    assert call["ended"] - call["started"] >= 0.03
+
+
+async def test_a_message_too_long_to_be_remembered_is_answered_all_the_same(config):
+    async with client_of(config) as client:
+        answer = await client.chat.completions.create(model="big", messages=user("." * 9000 + SIX))
+    assert answer.choices[0].message.content == "Six times seven is\nA: 42"
+
+
+async def test_usage_that_a_fault_hides_is_in_no_stream_either(config):
+    hidden = Recorded(model="big", faults=(Fault(body="usage", usage="missing", share=1),))
+    served = replace(config, models={"big": hidden})
+    async with google_of(served) as client:
+        stream = await client.models.generate_content_stream(model="big", contents=SIX)
+        assert [chunk.usage_metadata for chunk in await collect(stream) if chunk.usage_metadata] == []
+    body = {"model": "big", "max_tokens": 9, "messages": user(SIX), "stream": True}
+    headers = {"anthropic-version": "2023-06-01"}
+    async with running(served) as base_url, aiohttp.ClientSession(headers=headers) as session:
+        for path in ("messages", "responses"):
+            asked = body | {"input": SIX}
+            async with session.post(f"{base_url}/{path}", json=asked) as response:
+                said = await response.read()
+            assert b'"usage":{' not in said
+            assert b"event: " in said
+
+
+async def test_anthropic_system_and_tool_results_come_in_blocks_too(config):
+    block = {"type": "text", "text": "Be brief."}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "rain"}]}
+    turns = [*user(SIX), {"role": "assistant", "content": "…"}, {"role": "user", "content": [result]}]
+    async with anthropic_of(config) as client:
+        said = await client.messages.create(model="oracle", max_tokens=500, messages=turns, system=[block])
+    assert said.content[0].text.startswith("The tools said: rain\n")
+
+
+async def test_empty_answers_have_no_block_and_no_piece(config):
+    async with anthropic_of(config) as client:
+        kinds = [
+            event.type
+            async for event in await client.messages.create(
+                model="big", max_tokens=9, messages=user(PLANET), stream=True
+            )
+        ]
+    assert kinds == ["message_start", "message_delta", "message_stop"]

@@ -163,6 +163,7 @@ async def test_a_key_is_asked_for_where_one_is_set(config):
             "`$.n`",
         ),
         ("GET", "/v1/chat/completions", b"", 405, "does not take GET"),
+        ("GET", "/v1/audio", b"", 404, "unknown path '/v1/audio'"),
         ("DELETE", "/v1/models", b"", 405, "does not take DELETE"),
         ("POST", "/v1/audio/speech", b"{}", 404, "unknown path '/v1/audio/speech'"),
     ],

@@ -21,16 +21,23 @@ Finish = Literal["stop", "length", "tools", "refusal"]
 
 
 class Refusal(Exception):
-    """A request answered with an error document."""
+    """A request answered with an error document. `retry_after` is a header as it stands, `wait` is in seconds."""
 
     def __init__(
-        self, status: int, message: str, *, code: str | None = None, retry_after: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        retry_after: str | None = None,
+        wait: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
         self.retry_after = retry_after
+        self.wait = wait
 
 
 class Tool(Struct, frozen=True):
@@ -120,11 +127,6 @@ class Said(Struct, frozen=True):
     usage: Usage | None
     number: int
     created: int
-
-    @property
-    def first_token(self) -> float:
-        """When the first sample begins."""
-        return min([reply.first_token for reply in self.replies])
 
     @property
     def seconds(self) -> float:

@@ -41,7 +41,13 @@ def refusal(fault: Fault, model: str, now: datetime) -> Refusal:
     """The error document of a fault."""
     code = "rate_limit_exceeded" if fault.status == HTTPStatus.TOO_MANY_REQUESTS else None
     message = f"model {model!r} is told to fail here by its `faults`"
-    return Refusal(fault.status, message, code=fault.code or code, retry_after=retry_after(fault, now))
+    return Refusal(
+        fault.status,
+        message,
+        code=fault.code or code,
+        retry_after=retry_after(fault, now),
+        wait=fault.retry_after_date,
+    )
 
 
 def retry_after(fault: Fault, now: datetime) -> str | None:
@@ -58,10 +64,8 @@ def chunks(body: bytes) -> list[bytes]:
 
 
 def malformed(fault: Fault, said: bytes) -> bytes:
-    """A document or an event whose JSON is spoilt; what is not an object stays."""
+    """A document or an event whose JSON is spoilt."""
     begin, end = said.find(b"{"), said.find(b"}\n")
-    if begin < 0:
-        return said
     end = said.rfind(b"}") if end < 0 or not said.startswith((b"data:", b"event:")) else end
     inner = said[begin + 1 : end]
     return said[:begin] + _spoilt(fault, inner) + said[end + 1 :]

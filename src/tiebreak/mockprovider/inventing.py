@@ -1,5 +1,6 @@
 """JSON where JSON is asked for: an instance of a simple schema that carries the answer. Pure."""
 
+import math
 import re
 from typing import Any
 
@@ -92,11 +93,11 @@ def _typed(schema: dict[str, Any], root: Any, answer: str, depth: int) -> Any:
             return _text(schema, answer)
 
 
-def _number(schema: dict[str, Any], answer: str) -> float:
+def _number(schema: dict[str, float], answer: str) -> float:
     given = float(answer) if _NUMBER.fullmatch(answer) else 1.0
     value: float = int(given) if given.is_integer() else given
-    least: float = max(schema.get("minimum", value), schema.get("exclusiveMinimum", value - 1) + 1)
-    most: float = min(schema.get("maximum", value), schema.get("exclusiveMaximum", value + 1) - 1)
+    least = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + 1)
+    most = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - 1)
     return min(max(value, least), most)
 
 

@@ -12,7 +12,7 @@ from tiebreak.mockprovider.calls import CLIENT_LEFT, NOT_ANSWERED, Call, CallLog
 from tiebreak.mockprovider.chance import draw, seconds
 from tiebreak.mockprovider.config import MockConfig
 from tiebreak.mockprovider.conversation import Asked, Embed, Refusal, Reply, Said, Usage
-from tiebreak.mockprovider.description import Model
+from tiebreak.mockprovider.description import Limits, Model
 from tiebreak.mockprovider.dialects import customs
 from tiebreak.mockprovider.dialects.customs import Customs
 from tiebreak.mockprovider.fault import Fault
@@ -106,13 +106,11 @@ class Vendor:
             since_first=now - self._first_calls.setdefault(name, now),
         )
 
-    def admit(self, name: str, model: Model, tokens: int) -> Standing | None:
-        """Count a call against the model's limits, if it has any."""
-        if model.limits is None:
-            return None
+    def admit(self, name: str, limits: Limits, tokens: int) -> Standing:
+        """Count a call against the model's limits."""
         now = self._clock.monotonic()
         if (meter := self._meters.get(name)) is None:
-            meter = self._meters[name] = Meter(model.limits, now)
+            meter = self._meters[name] = Meter(limits, now)
         return meter.take(tokens, now)
 
     def said(self, asked: Asked, model: Model, fault: Fault | None, created: int) -> Said:
@@ -201,7 +199,7 @@ class _Serving:
         said = self._vendor.said(asked, model, fault, int(call.at))
         call.question = said.replies[0].question
         if model.limits is not None:
-            self._admit(asked.model, model, said.usage.total if said.usage else 0)
+            self._admit(asked.model, model.limits, asked.tokens + sum(reply.tokens for reply in said.replies))
         if asked.stream:
             await self._send(fault, Answer(EVENTS, written.events(asked, said), call.started, streamed=True))
         else:
@@ -216,21 +214,19 @@ class _Serving:
             await self._fail(fault)
             return
         if model.limits is not None:
-            self._admit(asked.model, model, asked.tokens)
+            self._admit(asked.model, model.limits, asked.tokens)
         body, took = self._vendor.vectors(written, asked, model, fault)
         await self._send(fault, Answer(JSON, [(took, body)], self._call.started, streamed=False))
 
-    def _admit(self, name: str, model: Model, tokens: int) -> None:
-        standing = self._vendor.admit(name, model, tokens)
-        if standing is None:
-            return
+    def _admit(self, name: str, limits: Limits, tokens: int) -> None:
+        standing = self._vendor.admit(name, limits, tokens)
         self._headers = self._found.customs.limits(standing, self._clock.now())
         if standing.wait is not None:
             raise Refusal(
                 429,
                 f"the limit of {standing.lacking} a minute of model {name!r} is reached; try again in {standing.wait:.1f} s",
                 code="rate_limit_exceeded",
-                retry_after=self._headers.get("retry-after") or str(-int(-standing.wait // 1)),
+                wait=standing.wait,
             )
 
     async def _send(self, fault: Fault | None, answer: Answer) -> None:
@@ -314,6 +310,4 @@ def _refuse(
     exchange: Exchange, refusal: Refusal, ways: Customs, headers: dict[str, str] | None = None
 ) -> None:
     waited = {"retry-after": refusal.retry_after} if refusal.retry_after else {}
-    if ways is customs.GOOGLE and headers is not None and refusal.code == "rate_limit_exceeded":
-        waited = {}  # this vendor tells it in the body
     exchange.respond(refusal.status, ways.error(refusal), headers=(headers or {}) | waited)

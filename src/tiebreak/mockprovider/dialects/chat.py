@@ -1,5 +1,6 @@
 """Chat completions as OpenAI's clients, and those of everybody who copies them, write and read them. Pure."""
 
+from itertools import takewhile
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -148,12 +149,8 @@ def _with_wishes(asked: Asked, request: ChatRequest) -> Asked:
 
 def _results(messages: list[Message]) -> tuple[str, ...]:
     """The tools' answers that the conversation ends with."""
-    texts: list[str] = []
-    for turn in reversed(messages):
-        if turn.role != "tool":
-            break
-        texts.append(turn.text)
-    return tuple(reversed(texts))
+    ending = takewhile(lambda turn: turn.role == "tool", reversed(messages))
+    return tuple([turn.text for turn in ending][::-1])
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

@@ -199,9 +199,9 @@ def _google_error(refusal: Refusal) -> bytes:
         "message": refusal.message,
         "status": _GOOGLE_STATES.get(refusal.status, "UNKNOWN"),
     }
-    if refusal.retry_after is not None:
+    if refusal.wait is not None:
         kind = "type.googleapis.com/google.rpc.RetryInfo"
-        error["details"] = [{"@type": kind, "retryDelay": f"{refusal.retry_after}s"}]
+        error["details"] = [{"@type": kind, "retryDelay": f"{refusal.wait:.3f}s"}]
     return _encode({"error": error})
 
 

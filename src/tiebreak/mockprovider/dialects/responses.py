@@ -1,7 +1,7 @@
 """OpenAI's responses: one document, or named events with sequence numbers. Pure."""
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, Literal
 
 import msgspec
@@ -124,12 +124,8 @@ def decode(body: bytes, model: str | None, stream: bool) -> Asked:  # noqa: ARG0
 
 
 def _results(items: list[Item]) -> tuple[str, ...]:
-    texts: list[str] = []
-    for item in reversed(items):
-        if item.type != "function_call_output":
-            break
-        texts.append(item.text)
-    return tuple(reversed(texts))
+    ending = takewhile(lambda item: item.type == "function_call_output", reversed(items))
+    return tuple([item.text for item in ending][::-1])
 
 
 def document(asked: Asked, said: Said) -> bytes:
