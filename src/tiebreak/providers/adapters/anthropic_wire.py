@@ -280,7 +280,7 @@ def _reason(word: str | None) -> StopReason | None:
 
 def _arguments(block: _Block) -> str:
     raw = bytes(block.input)
-    return "{}" if raw in ABSENT else storable(raw.decode())
+    return "{}" if raw in ABSENT else storable(raw.decode("utf-8", "replace"))
 
 
 class BlockReader:

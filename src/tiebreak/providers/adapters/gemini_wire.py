@@ -282,7 +282,7 @@ def _calls(parts: list[_Part], first: int = 0) -> tuple[ToolCall, ...]:
 
 def _arguments(call: _FunctionCall) -> str:
     raw = bytes(call.args)
-    return "{}" if raw in ABSENT else storable(raw.decode())
+    return "{}" if raw in ABSENT else storable(raw.decode("utf-8", "replace"))
 
 
 def _reason(word: str | None, *, called: bool) -> StopReason | None:
