@@ -226,6 +226,16 @@ async def test_a_proxy_that_declines_is_a_failed_connection(client, signed):
             await read(client, get("https://localhost:8/", route=route))
 
 
+@pytest.mark.parametrize(
+    "answer", [b"", b"220 smtp.example ESMTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"x" * 20_000]
+)
+async def test_what_is_no_proxy_is_a_failed_call(client, signed, answer):
+    async with proxy(answer) as through:
+        route = Route(proxy=f"http://127.0.0.1:{through.port}", ca_bundle=signed.bundle)
+        with pytest.raises(HttpError):
+            await read(client, get("https://localhost:8/", route=route, timeouts=Timeouts(total=3)))
+
+
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "2852039166"])
 async def test_a_proxy_is_not_asked_for_an_address_that_is_refused(client, host):
     async with proxy() as through:
