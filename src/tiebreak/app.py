@@ -15,7 +15,8 @@ from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
 from tiebreak.errors import TiebreakError
 from tiebreak.ids import new_id
-from tiebreak.infrastructure.connections.http import AiohttpClient, HttpClient
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres, resolve_home
 from tiebreak.providers import service as provider_service

@@ -4,16 +4,19 @@ import asyncio
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
 import uvicorn
+import uvloop
+from tests.clients import ClientType
 from tests.conftest import DatabaseServer
 
 from tiebreak.app import create_app
+from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.middleware.protocol import BoundedHttpProtocol, Server
 from tiebreak.settings import Settings
 
@@ -75,3 +78,17 @@ def running(database_server: DatabaseServer, tmp_path_factory: pytest.TempPathFa
         listener.close()
     asyncio.run(_execute(database_server.dsn, f"drop database {name} with (force)"))
     assert not thread.is_alive()
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Any]:
+    """What is promised of the HTTP clients holds on asyncio's own loop and on uvloop."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.stem.startswith("test_http_clients") else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+async def client(client_type: ClientType) -> AsyncIterator[HttpClient]:
+    """One of the two that may speak to this machine."""
+    opened = client_type("loopback")
+    yield opened
+    await opened.close()

@@ -16,7 +16,7 @@ from tiebreak.cli import commands, entry
 from tiebreak.clock import SystemClock
 from tiebreak.errors import TiebreakError
 from tiebreak.experiments.definition import Definition
-from tiebreak.infrastructure.connections.http import AiohttpClient
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring

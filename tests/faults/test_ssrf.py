@@ -6,33 +6,39 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.clients import ClientType, both_clients
 from tests.upstream import Upstream, http, upstream
 
 from tiebreak.infrastructure.connections.http import (
     AddressRefused,
-    AiohttpClient,
     ConnectFailed,
+    HttpClient,
     HttpRequest,
     Outbound,
+    Route,
 )
+
+pytestmark = both_clients
 
 
 @asynccontextmanager
-async def client(outbound: Outbound, answers: list[list[str]] | None = None) -> AsyncIterator[AiohttpClient]:
+async def client(
+    client_type: ClientType, outbound: Outbound, answers: list[list[str]] | None = None
+) -> AsyncIterator[HttpClient]:
     """A client; with `answers`, its names resolve to these in turn, the last one for ever."""
     given = list(answers or [])
 
     async def lookup(host: str, port: int) -> list[str]:
         return given.pop(0) if len(given) > 1 else given[0]
 
-    opened = AiohttpClient(outbound, lookup=lookup) if answers else AiohttpClient(outbound)
+    opened = client_type(outbound, lookup=lookup) if answers else client_type(outbound)
     try:
         yield opened
     finally:
         await opened.close()
 
 
-async def fetch(opened: AiohttpClient, url: str) -> bytes:
+async def fetch(opened: HttpClient, url: str) -> bytes:
     async with asyncio.timeout(10), opened.send(HttpRequest("GET", url, {})) as response:
         return await response.read()
 
@@ -67,8 +73,8 @@ WAYS_TO_THIS_MACHINE = [
 
 
 @pytest.mark.parametrize("url", WAYS_TO_THIS_MACHINE)
-async def test_no_way_of_writing_this_machine_gets_past_the_public_setting(url):
-    async with everywhere() as server, client("public") as opened:
+async def test_no_way_of_writing_this_machine_gets_past_the_public_setting(client_type, url):
+    async with everywhere() as server, client(client_type, "public") as opened:
         with pytest.raises((AddressRefused, ConnectFailed)):
             await fetch(opened, url.format(port=server.port))
         assert server.connections == 0
@@ -97,16 +103,16 @@ NEVER = [
 @pytest.mark.parametrize(
     ("outbound", "host"), [(setting, host) for setting, more in ELSEWHERE.items() for host in NEVER + more]
 )
-async def test_other_addresses_are_refused_before_a_socket_is_connected(outbound, host):
+async def test_other_addresses_are_refused_before_a_socket_is_connected(client_type, outbound, host):
     # The suite's own guard would turn an attempt to connect into another error.
-    async with client(outbound) as opened:
+    async with client(client_type, outbound) as opened:
         with pytest.raises(AddressRefused):
             await fetch(opened, f"http://{host}:8/")
 
 
 @pytest.mark.parametrize("outbound", ["loopback", "private"])
-async def test_this_machine_is_reached_where_the_setting_allows_it(outbound):
-    async with everywhere() as server, client(outbound) as opened:
+async def test_this_machine_is_reached_where_the_setting_allows_it(client_type, outbound):
+    async with everywhere() as server, client(client_type, outbound) as opened:
         urls = ["http://127.0.0.1:{port}/", "http://localhost:{port}/"]
         if socket.has_dualstack_ipv6():
             urls.append("http://[::1]:{port}/")
@@ -114,43 +120,43 @@ async def test_this_machine_is_reached_where_the_setting_allows_it(outbound):
             assert await fetch(opened, url.format(port=server.port)) == b"reached"
 
 
-async def test_a_name_is_judged_by_what_it_resolves_to():
-    async with everywhere() as server, client("public", [["127.0.0.1"]]) as opened:
+async def test_a_name_is_judged_by_what_it_resolves_to(client_type):
+    async with everywhere() as server, client(client_type, "public", [["127.0.0.1"]]) as opened:
         with pytest.raises(AddressRefused, match=r"innocent\.example resolves to .*127\.0\.0\.1"):
             await fetch(opened, f"http://innocent.example:{server.port}/")
         assert server.connections == 0
 
 
-async def test_a_name_that_resolves_differently_the_second_time_gains_nothing():
+async def test_a_name_that_resolves_differently_the_second_time_gains_nothing(client_type):
     answers = [["127.0.0.1"], ["169.254.169.254"]]
-    async with everywhere() as server, client("loopback", answers) as opened:
-        close = HttpRequest("GET", f"http://rebound.example:{server.port}/", {"connection": "close"})
-        opened._keepalive = 0.0
-        async with opened.send(close) as response:
-            assert await response.read() == b"reached"
+    async with everywhere() as server, client(client_type, "loopback", answers) as opened:
+        assert await fetch(opened, f"http://rebound.example:{server.port}/") == b"reached"
         await opened.close()  # neither a kept connection nor a kept name
         with pytest.raises(AddressRefused, match=r"169\.254\.169\.254"):
             await fetch(opened, f"http://rebound.example:{server.port}/")
         assert server.connections == 1
 
 
-async def test_of_many_addresses_only_the_allowed_are_connected_to():
+async def test_of_many_addresses_only_the_allowed_are_connected_to(client_type):
     answers = [["169.254.169.254", "fe80::1", "127.0.0.1"]]
-    async with everywhere() as server, client("loopback", answers) as opened:
+    async with everywhere() as server, client(client_type, "loopback", answers) as opened:
         assert await fetch(opened, f"http://mixed.example:{server.port}/") == b"reached"
 
 
-async def test_the_connect_hook_refuses_what_a_resolver_would_let_through():
-    async with client("public") as opened:
+async def test_a_proxy_is_judged_by_what_its_name_resolves_to(client_type):
+    async with everywhere() as server, client(client_type, "public", [["127.0.0.1"]]) as opened:
+        route = Route(proxy=f"http://proxy.example:{server.port}")
         with pytest.raises(AddressRefused, match=r"127\.0\.0\.1"):
-            opened._open_socket((2, 1, 6, "", ("127.0.0.1", 80)))
+            async with opened.send(HttpRequest("GET", "https://vendor.example/", {}, route=route)):
+                pass
+        assert server.connections == 0
 
 
-async def test_a_redirect_to_the_metadata_address_is_not_followed():
+async def test_a_redirect_to_the_metadata_address_is_not_followed(client_type):
     async with (
         everywhere() as metadata,
         upstream(http(b"", 307, location=f"http://127.0.0.1:{metadata.port}/latest")) as server,
-        client("loopback") as opened,
+        client(client_type, "loopback") as opened,
     ):
         async with opened.send(HttpRequest("POST", server.url, {}, b"{}")) as response:
             assert response.status == 307

@@ -158,13 +158,14 @@ async def test_a_key_is_asked_for_where_one_is_set(config):
         (
             "POST",
             "/v1/chat/completions",
-            b'{"model": "big", "n": 2, "messages": [{"role": "user"}]}',
+            b'{"model": "big", "n": 129, "messages": [{"role": "user"}]}',
             400,
             "`$.n`",
         ),
         ("GET", "/v1/chat/completions", b"", 405, "does not take GET"),
+        ("GET", "/v1/audio", b"", 404, "unknown path '/v1/audio'"),
         ("DELETE", "/v1/models", b"", 405, "does not take DELETE"),
-        ("POST", "/v1/embeddings", b"{}", 404, "unknown path '/v1/embeddings'"),
+        ("POST", "/v1/audio/speech", b"{}", 404, "unknown path '/v1/audio/speech'"),
     ],
 )
 async def test_a_request_that_cannot_be_served_is_refused_in_the_dialect(

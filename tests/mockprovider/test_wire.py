@@ -14,7 +14,7 @@ from tiebreak.clock import SystemClock
 from tiebreak.errors import InvalidInput
 from tiebreak.mockprovider import wire
 from tiebreak.mockprovider.calls import CallLog
-from tiebreak.mockprovider.chat import pieces
+from tiebreak.mockprovider.conversation import pieces
 from tiebreak.mockprovider.description import Fixed, Simulated
 from tiebreak.mockprovider.server import running
 from tiebreak.mockprovider.vendor import Vendor

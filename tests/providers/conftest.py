@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from tests.upstream import SECRET
 
 from tiebreak.clock import SystemClock
-from tiebreak.infrastructure.connections.http import AiohttpClient
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.rest import problems
 from tiebreak.providers.model import Account
 from tiebreak.providers.routes import build_router

@@ -21,6 +21,7 @@ async def test_a_provider_is_stored_and_shown_without_its_secret(api):
     assert made == {
         "name": "acme",
         "dialect": "openai_compatible",
+        "preset": None,
         "base_url": "http://127.0.0.1:1/v1",
         "has_secret": True,
         "concurrency": 64,
@@ -67,6 +68,9 @@ async def test_pages_follow_each_other(api):
         ({"base_url": "http://me:secret@example.org"}, ["user name"]),
         ({"base_url": "http://a\x00b"}, ["NUL"]),
         ({"dialect": "smoke-signals"}, ["openai_compatible"]),
+        ({"preset": "smoke-signals"}, ["/preset", "no preset 'smoke-signals'", "groq"]),
+        ({"preset": "groq", "dialect": "openai"}, ["'groq' decides the dialect"]),
+        ({"base_url": None}, ["needs a `base_url`, or a `preset`"]),
         ({"name": "No Spaces"}, ["/name"]),
         ({"api_key": "two words"}, ["visible ASCII"]),
         ({"concurrency": 0}, ["/concurrency"]),
@@ -82,6 +86,29 @@ async def test_what_cannot_be_a_provider_is_refused_with_its_place(api, changes,
     for word in words:
         assert word in answer.text
     assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"preset": "groq"}, ("openai_compatible", "groq", "https://api.groq.com/openai/v1")),
+        ({"preset": "anthropic"}, ("anthropic", None, "https://api.anthropic.com")),
+        (
+            {"preset": "vllm", "base_url": "http://127.0.0.1:9/v1"},
+            ("openai_compatible", "vllm", "http://127.0.0.1:9/v1"),
+        ),
+        (
+            {"dialect": "azure_openai", "base_url": "https://x.example"},
+            ("azure_openai", None, "https://x.example"),
+        ),
+    ],
+    ids=["groq", "anthropic", "vllm", "azure"],
+)
+async def test_a_preset_knows_the_dialect_and_the_address(api, asked, shown):
+    answer = await api.post("/api/v1/providers", json={"name": "acme", **asked})
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["dialect"], made["preset"], made["base_url"]) == shown
 
 
 async def test_a_refused_key_is_not_repeated(api):

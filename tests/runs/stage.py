@@ -14,7 +14,7 @@ from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Budget, Definition
 from tiebreak.experiments.model import Experiment
 from tiebreak.ids import new_id
-from tiebreak.infrastructure.connections.http import AiohttpClient
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.postgres import Database
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.providers import service as providers
@@ -75,11 +75,13 @@ async def add_provider(
     priced: bool = False,
     retries: int = 0,
     concurrency: int = 64,
+    dialect: str = "openai_compatible",
 ) -> None:
     """An account with a key; with `priced`, its two models cost a dollar a thousand tokens."""
     account = NewProvider(
         name,
         base_url,
+        dialect=dialect,
         secret="sk-sentinel-12345",
         max_retries=retries,
         concurrency=concurrency,

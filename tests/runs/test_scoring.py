@@ -9,7 +9,7 @@ from tests.runs.stage import definition
 from tiebreak.errors import InvalidInput
 from tiebreak.evaluation.model import Answer
 from tiebreak.ids import new_id
-from tiebreak.providers.model import ChatResponse, Message, Price, Usage
+from tiebreak.providers.model import ChatResponse, Message, Price, StopReason, Usage
 from tiebreak.runs import scoring
 from tiebreak.runs.model import Plan, PlannedVariant, TaskKey
 
@@ -130,3 +130,16 @@ def test_what_cannot_be_stored_is_marked():
 def test_spending_counts_what_is_known():
     results = [scoring.answered(KEY, response(), price, "{}") for price in (PRICE, None, PRICE)]
     assert scoring.spent(results) == 540_000
+
+
+@pytest.mark.parametrize(
+    ("reason", "word", "kept"),
+    [
+        (StopReason.LENGTH, "max_tokens", "length"),
+        (StopReason.OTHER, "pause_turn", "pause_turn"),
+        (None, None, None),
+    ],
+)
+def test_the_ending_is_kept_in_one_word_for_all_vendors_where_there_is_one(reason, word, kept):
+    ended = scoring.answered(KEY, response(finish_reason=reason, vendor_reason=word), PRICE, "{}")
+    assert ended.finish_reason == kept

@@ -56,6 +56,17 @@ async def test_starting_freezes_the_plan_and_lays_out_the_tasks(stage):
     assert {row["state"] for row in laid_out} == {"queued"}
 
 
+async def test_a_parameter_without_words_in_the_providers_dialect_stops_the_start(stage):
+    await add_provider(stage, name="claude", dialect="anthropic")
+    variants = [
+        {"key": "one", "model": "vendor/small", "template": "{{ question }}", "parameters": {"seed": 7}},
+        {"key": "two", "model": "claude/small", "template": "{{ question }}", "parameters": {"seed": 7}},
+    ]
+    why = await refused(stage, variants=variants)
+    assert [fault.pointer for fault in why.faults] == ["/variants/1/parameters"]
+    assert "variant 'two': Anthropic takes no seed" in why.detail
+
+
 async def test_a_stored_prompt_is_frozen_in_the_version_of_the_start(stage):
     async with stage.transaction() as tx:
         await prompts.create(tx, "solve", template="Solve: {{ question }}", system="Now {{ question }}")

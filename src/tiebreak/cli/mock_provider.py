@@ -25,6 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="a JSON line for every call")
     parser.add_argument("--api-key", metavar="KEY", help="refuse calls without it")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve TLS with this certificate (PEM)")
+    parser.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its private key (PEM), unless it is in the same file"
+    )
     parser.add_argument("--seed", type=int, help="of everything simulated, instead of the file's")
 
 
@@ -41,5 +45,7 @@ def run(options: argparse.Namespace) -> int:
             log=options.log,
             api_key=options.api_key,
             seed=options.seed,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
         )
     )

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_global(actions.add_parser("list", help="every account"))
     for name, summary in (
-        ("add", "an account that speaks the OpenAI dialect"),
+        ("add", "an account at a vendor, by preset or base URL"),
         ("show", "one account, without its key"),
         ("set", "change an account; what is not named stays"),
         ("test", "call the vendor once, for real"),
@@ -31,8 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=summary)
         action.add_argument("name", help="as tests write it: name/model")
         add_global(action)
-    _account(actions.choices["add"], required=True)
-    _account(actions.choices["set"], required=False)
+    _account(actions.choices["add"], new=True)
+    _account(actions.choices["set"], new=False)
     actions.choices["test"].add_argument(
         "--model", help="ask this model for one token; else for the list of models"
     )
@@ -43,17 +43,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     price.add_argument("--forget", action="store_true", help="use the list price again")
 
 
-def _account(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
-        "--base-url", required=required, metavar="URL", help="calls append /chat/completions to it"
-    )
+def _account(parser: argparse.ArgumentParser, *, new: bool) -> None:
+    if new:
+        # Names are checked by the server, so that help does not load the list.
+        parser.add_argument(
+            "--preset",
+            metavar="NAME",
+            help="a known vendor: anthropic, gemini, groq, mistral, ollama, openai, …",
+        )
+        parser.add_argument(
+            "--dialect",
+            metavar="NAME",
+            help="what is spoken at --base-url: openai_compatible (default), openai, openai_responses, anthropic, "
+            "gemini, azure_openai",
+        )
+    parser.add_argument("--base-url", metavar="URL", help="where the vendor is; a preset knows")
     # Never the key itself: arguments are visible to every process and stay in the shell's history.
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--key-env", metavar="VARIABLE", help="the environment variable that holds the API key"
     )
     source.add_argument("--key-stdin", action="store_true", help="read the API key from standard input")
-    if not required:
+    if not new:
         source.add_argument("--forget-key", action="store_true", help="remove the stored key")
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once, in each process")
     parser.add_argument("--timeout-seconds", type=float, metavar="S", help="for one attempt")
@@ -80,6 +91,7 @@ async def list_providers(options: argparse.Namespace, api: Connection) -> int:
     rows = [row async for row in api.pages("/providers")]
     columns = [
         key("name"),
+        Column("dialect", lambda row: row["preset"] or row["dialect"]),
         key("base_url"),
         key("has_secret", "key"),
         key("concurrency", right=True),
@@ -180,8 +192,9 @@ def _path(options: argparse.Namespace) -> str:
 
 
 def _described(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("base_url", "concurrency", "timeout_seconds", "max_retries")
-    described = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    names = ("preset", "dialect", "base_url", "concurrency", "timeout_seconds", "max_retries")
+    given = {name: getattr(options, name, None) for name in names}
+    described = {name: value for name, value in given.items() if value is not None}
     if options.key_env is not None:
         if not os.environ.get(options.key_env):
             raise InvalidInput(

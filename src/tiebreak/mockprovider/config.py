@@ -1,5 +1,6 @@
 """What to serve, read from files: a models file, a question bank, recorded answers."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ class MockOptions:
     log: Path | None = None
     api_key: str | None = None
     seed: int | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class MockConfig:
     delay_ms: float | None = None
     log: Path | None = None
     api_key: str | None = None
+    tls: ssl.SSLContext | None = None
 
 
 class _RecordedLine(Struct, frozen=True):
@@ -77,7 +81,26 @@ def load(options: MockOptions) -> MockConfig:
         delay_ms=options.delay_ms,
         log=options.log,
         api_key=options.api_key,
+        tls=server_tls(options.tls_cert, options.tls_key),
     )
+
+
+def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """TLS with the certificate chain and the private key of these PEM files; None without a certificate."""
+    if certificate is None:
+        if key is not None:
+            raise InvalidInput(f"the TLS key {key} has no certificate; give --tls-cert too")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # A password is never asked for on the terminal: an encrypted key is refused instead.
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"cannot serve TLS with the certificate {certificate} and the key {key or certificate}: {error}; "
+            "give both as PEM files that belong together, the key without a password"
+        ) from error
+    return context
 
 
 def read_models(path: Path) -> ModelsFile:

@@ -1,4 +1,4 @@
-"""What a models file may say. An unknown key is an error that names it.
+"""What a models file may say; `fault` says what its faults may be. An unknown key is an error that names it.
 
 questions: questions.jsonl     # beside this file; each line {id, question, answer, category, difficulty}
 recorded: answers.jsonl        # each line {id, model, text}
@@ -7,9 +7,11 @@ models:
   small: {kind: recorded, latency: {kind: fixed, ms: 20}}
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
+
+from tiebreak.mockprovider.fault import Fault
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Effect = Annotated[float, Meta(ge=-1, le=1)]
@@ -17,7 +19,6 @@ Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
 Spread = Annotated[float, Meta(ge=0, le=5)]
 ModelName = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f]{1,200}$")]
-HeaderText = Annotated[str, Meta(pattern=r"^[ -~]{1,100}$")]
 
 
 class _Part(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,29 +55,23 @@ class Price(_Part, frozen=True):
     output: Dollars
 
 
-class Fault(_Part, frozen=True):
-    """An answer that goes wrong: the first calls of the model, or a share of all, drawn by the call's number.
+class Limits(_Part, frozen=True):
+    """What the model takes a minute, as vendors count: a bucket that is refilled all the time. Beyond it: 429.
 
-    `error` is the vendor's error document, `html` a proxy's page, `truncated` an answer cut in half, `empty` a status
-    without a body, `closed` no answer at all: the connection ends.
+    Every answer of a limited model carries its vendor's headers about it. A call counts the tokens of its request and
+    of its answer.
     """
 
-    status: Annotated[int, Meta(ge=200, le=599)] = 500
-    share: Share | None = None
-    first: Annotated[int, Meta(ge=1)] | None = None
-    retry_after: HeaderText | None = None
-    body: Literal["error", "html", "truncated", "empty", "closed"] = "error"
-
-    def __post_init__(self) -> None:
-        if (self.share is None) == (self.first is None):
-            raise ValueError("a fault needs either `share` or `first`")
+    requests_per_minute: Annotated[int, Meta(ge=1, le=100_000_000)] | None = None
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=10_000_000_000)] | None = None
 
 
 class Simulated(_Part, frozen=True, tag_field="kind", tag="simulated"):
     """A model that knows the answers and gets `skill` of them right, the same ones every time.
 
     `category` and `difficulty` add to the skill for questions so marked. `first_token` is the time to the first token
-    of a stream; a quarter of the whole unless given.
+    of a stream; a quarter of the whole unless given. `cached_share` of each request's tokens counts as read from a
+    cache; `reasoning_tokens` are added to each answer's. `dimensions` is the length of its vectors.
     """
 
     skill: Share
@@ -88,6 +83,10 @@ class Simulated(_Part, frozen=True, tag_field="kind", tag="simulated"):
     price: Price | None = None
     seed: int = 0
     faults: tuple[Fault, ...] = ()
+    limits: Limits | None = None
+    cached_share: Share = 0.0
+    reasoning_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    dimensions: Annotated[int, Meta(ge=1, le=4096)] = 256
 
 
 class Recorded(_Part, frozen=True, tag_field="kind", tag="recorded"):
@@ -99,6 +98,10 @@ class Recorded(_Part, frozen=True, tag_field="kind", tag="recorded"):
     price: Price | None = None
     seed: int = 0
     faults: tuple[Fault, ...] = ()
+    limits: Limits | None = None
+    cached_share: Share = 0.0
+    reasoning_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    dimensions: Annotated[int, Meta(ge=1, le=4096)] = 256
 
 
 Model = Simulated | Recorded

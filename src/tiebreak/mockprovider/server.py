@@ -48,7 +48,7 @@ async def serve(config: MockConfig, host: str, port: int, on_ready: Callable[[st
 async def running(
     config: MockConfig, *, host: str = "127.0.0.1", port: int = 0, clock: Clock | None = None
 ) -> AsyncIterator[str]:
-    """A mock vendor in this event loop while the context is open; gives its base URL, `http://HOST:PORT/v1`."""
+    """A mock vendor in this event loop while the context is open; gives its base URL, `http://HOST:PORT/v1`, or https."""
     _check_loopback(host)
     connections: set[Connection] = set()
     loop = asyncio.get_running_loop()
@@ -57,7 +57,11 @@ async def running(
         vendor = Vendor(config, log, clock)
         try:
             server = await loop.create_server(
-                lambda: Connection(vendor.serve, connections, clock), host, port, backlog=_BACKLOG
+                lambda: Connection(vendor.serve, connections, clock),
+                host,
+                port,
+                backlog=_BACKLOG,
+                ssl=config.tls,
             )
         except OSError as error:
             raise Unavailable(
@@ -65,7 +69,8 @@ async def running(
             ) from error
         try:
             name, chosen = server.sockets[0].getsockname()[:2]
-            yield f"http://[{name}]:{chosen}/v1" if ":" in name else f"http://{name}:{chosen}/v1"
+            scheme, address = "https" if config.tls else "http", f"[{name}]" if ":" in name else name
+            yield f"{scheme}://{address}:{chosen}/v1"
         finally:
             server.close()
             await _close(connections)

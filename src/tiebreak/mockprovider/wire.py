@@ -5,20 +5,25 @@ vendor's faults (half an answer, none at all) are what frameworks prevent.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
 import httptools
+from msgspec import Struct
 
 from tiebreak.clock import Clock
-from tiebreak.mockprovider.chat import FINGERPRINT, Refusal, error_document
+from tiebreak.mockprovider.conversation import FINGERPRINT, Refusal
+from tiebreak.mockprovider.dialects.customs import error_document
 
 MAX_REQUEST = 10 * 1024 * 1024 + 64 * 1024  # bytes, head and body together
 MAX_WAITING = 16  # pipelined requests of one connection
 REQUEST_SECONDS = 60.0  # from a request's first byte to its last
+READING_SECONDS = 3600.0  # that a client may leave what was sent unread
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -28,8 +33,7 @@ _STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPSta
 _LABEL = f"server: {FINGERPRINT}\r\nx-mock-provider: {FINGERPRINT}\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A complete request; header names in lower case, `arrived` in monotonic seconds."""
 
     method: str
@@ -41,50 +45,92 @@ class Request:
 
 
 class Exchange:
-    """The answer to one request: `respond` once, or `begin`, `send` and `end`, or `drop`."""
+    """The answer to one request: `respond` once, or `begin`, `send` and `end`, or `drop`.
 
-    def __init__(self, transport: asyncio.Transport, *, keep_alive: bool) -> None:
+    A vendor's faults need more: `write` sends bytes as they are, `finish` ends a body whose length the head told, and
+    `close` and `reset` end the connection in the middle of whatever is being said.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, *, keep_alive: bool, writable: asyncio.Event | None = None
+    ) -> None:
         self._transport = transport
         self._keep_alive = keep_alive
+        self._writable = writable
 
     def respond(
         self, status: int, body: bytes, *, kind: str = JSON, headers: Mapping[str, str] | None = None
     ) -> None:
         """Send a whole answer."""
-        head = self._head(status, kind, headers or {}, f"content-length: {len(body)}")
-        self._transport.write(head + body)
-        self._finish()
+        self._transport.write(self._head(status, kind, headers, len(body)) + body)
+        self.finish()
 
-    def begin(self, status: int, kind: str) -> None:
-        """Send the head of an answer whose length is not known."""
-        self._transport.write(self._head(status, kind, {}, "transfer-encoding: chunked"))
+    def begin(
+        self,
+        status: int,
+        kind: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        length: int | None = None,
+    ) -> None:
+        """Send the head of an answer in chunks, or in bytes to be written where the length is told."""
+        self._transport.write(self._head(status, kind, headers, length))
 
     def send(self, data: bytes) -> None:
-        """Send a piece."""
+        """Send a piece as a chunk."""
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what was sent."""
+        if self._writable is not None and not self._writable.is_set():
+            async with asyncio.timeout(READING_SECONDS):
+                await self._writable.wait()
 
     def end(self) -> None:
         """Send the end of a chunked answer."""
         self._transport.write(b"0\r\n\r\n")
-        self._finish()
+        self.finish()
+
+    def finish(self) -> None:
+        """The answer is over; so is the connection, unless it is kept."""
+        if not self._keep_alive:
+            self._transport.close()
+
+    def close(self) -> None:
+        """End the connection after what was sent."""
+        self._transport.close()
 
     def drop(self) -> None:
         """End the connection without another byte."""
         self._transport.abort()
 
-    def _head(self, status: int, kind: str, headers: Mapping[str, str], length: str) -> bytes:
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        connection = "" if self._keep_alive else "connection: close\r\n"
-        line = _STATUS.get(status, f"{status} ")
-        return (
-            f"HTTP/1.1 {line}\r\n{_LABEL}content-type: {kind}\r\n{more}{connection}{length}\r\n\r\n".encode(
-                "latin-1"
-            )
+    def reset(self) -> None:
+        """End the connection with a reset instead of an orderly end."""
+        linger_for_no_time = struct.pack("ii", 1, 0)
+        self._transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger_for_no_time
         )
+        self._transport.abort()
 
-    def _finish(self) -> None:
-        if not self._keep_alive:
-            self._transport.close()
+    def _head(self, status: int, kind: str, headers: Mapping[str, str] | None, length: int | None) -> bytes:
+        begins = _beginning(status, kind, self._keep_alive)
+        if headers:
+            begins += "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
+        if length is None:
+            return begins + b"transfer-encoding: chunked\r\n\r\n"
+        return b"%bcontent-length: %d\r\n\r\n" % (begins, length)
+
+
+@lru_cache(maxsize=256)
+def _beginning(status: int, kind: str, keep_alive: bool) -> bytes:
+    """The part of a head that answers have in common."""
+    connection = "" if keep_alive else "connection: close\r\n"
+    line = _STATUS.get(status, f"{status} ")
+    return f"HTTP/1.1 {line}\r\n{_LABEL}content-type: {kind}\r\n{connection}".encode("latin-1")
 
 
 Serve = Callable[[Request, Exchange], Awaitable[None]]
@@ -111,6 +157,8 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self._received = 0
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -129,6 +177,14 @@ class Connection(asyncio.Protocol):
         self._whole()
         if self.task is not None:
             self.task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer is written."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._writable.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse; a request that stays incomplete for long ends the connection."""
@@ -193,7 +249,8 @@ class Connection(asyncio.Protocol):
         try:
             while self._waiting:
                 request = self._waiting.popleft()
-                await self._serve(request, Exchange(self._transport, keep_alive=request.keep_alive))
+                exchange = Exchange(self._transport, keep_alive=request.keep_alive, writable=self._writable)
+                await self._serve(request, exchange)
         except Exception as error:  # noqa: BLE001  whatever it was: said once, and the client sees an end
             context = {"message": "mock provider: serving a request failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)

@@ -10,8 +10,15 @@ from tiebreak.clock import Clock
 from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.resilience.concurrency import ConcurrencyLimit, QueueFull
 from tiebreak.infrastructure.resilience.retry import Backoff
-from tiebreak.providers.adapters import openai_compatible
-from tiebreak.providers.model import Account, ChatRequest, ChatResponse, Failure, ProviderError
+from tiebreak.providers import attempt
+from tiebreak.providers.model import (
+    Account,
+    ChatRequest,
+    ChatResponse,
+    Failure,
+    ProviderError,
+    StaleConnection,
+)
 
 MOST_LIMITS: Final = 1000
 
@@ -46,7 +53,7 @@ class Pipeline:
             except ProviderError as error:
                 calls += error.calls
                 error.calls = calls
-                if isinstance(error, openai_compatible.StaleConnection) and not resent:
+                if isinstance(error, StaleConnection) and not resent:
                     resent = True  # not the vendor's failure, so it costs neither a retry nor a wait
                     continue
                 if not error.retryable or retry >= account.max_retries:
@@ -60,7 +67,7 @@ class Pipeline:
     async def _attempt(self, account: Account, request: ChatRequest) -> ChatResponse:
         try:
             async with self._limit(account):
-                return await openai_compatible.call(self._http, account, request, self._clock)
+                return await attempt.call(self._http, account, request, self._clock)
         except QueueFull as exc:
             raise ProviderError(
                 Failure.RATE_LIMITED, f"provider {account.name!r}: {exc}; raise its concurrency", calls=0

@@ -5,14 +5,15 @@ from typing import Final
 
 from tiebreak.clock import Clock
 from tiebreak.infrastructure.connections.http import HttpClient
-from tiebreak.providers.adapters import openai_compatible
+from tiebreak.providers import attempt
 from tiebreak.providers.model import Account, ChatRequest, Failure, Message, Probe, ProviderError
+from tiebreak.providers.presets import COMPATIBLE
 
 LONGEST_SECONDS: Final = 20.0
 MOST_MODELS: Final = 1000
 
-# Newer models of OpenAI refuse the first name, other vendors do not know the second.
-_ONE_TOKEN: Final = ({"max_tokens": 1}, {"max_completion_tokens": 1})
+# The least that the Responses API takes; the others give one token.
+_FEWEST: Final = {"openai_responses": 16}
 
 
 async def probe(http: HttpClient, account: Account, model: str | None, clock: Clock) -> Probe:
@@ -21,7 +22,7 @@ async def probe(http: HttpClient, account: Account, model: str | None, clock: Cl
     began = clock.monotonic()
     try:
         if model is None:
-            names = tuple(await openai_compatible.models(http, quick, clock))
+            names = tuple(await attempt.models(http, quick, clock))
             detail = f"the account reaches {len(names)} models"
         else:
             names = (await _ask(http, quick, model, clock),)
@@ -33,10 +34,15 @@ async def probe(http: HttpClient, account: Account, model: str | None, clock: Cl
 
 async def _ask(http: HttpClient, account: Account, model: str, clock: Clock) -> str:
     """The name of the model that answered."""
-    first, second = (ChatRequest(model, (Message("user", "ping"),), limit) for limit in _ONE_TOKEN)
+    fewest = _FEWEST.get(account.dialect, 1)
+    first, second = (
+        ChatRequest(model, (Message("user", "ping"),), {name: fewest})
+        for name in ("max_tokens", "max_completion_tokens")
+    )
     try:
-        return (await openai_compatible.call(http, account, first, clock)).model
+        return (await attempt.call(http, account, first, clock)).model
     except ProviderError as exc:
-        if exc.failure is not Failure.BAD_REQUEST:
+        # Newer models refuse the first name, other vendors do not know the second.
+        if exc.failure is not Failure.BAD_REQUEST or not account.dialect.startswith(COMPATIBLE):
             raise
-    return (await openai_compatible.call(http, account, second, clock)).model
+    return (await attempt.call(http, account, second, clock)).model

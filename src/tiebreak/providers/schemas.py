@@ -2,13 +2,14 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from tiebreak.infrastructure.rest.text import Text
 from tiebreak.providers.model import PricedModel, Probe, Provider
+from tiebreak.providers.presets import COMPATIBLE, PRESETS, split, stored_dialect
 from tiebreak.providers.prices import HIGHEST
 from tiebreak.providers.service import Changes, NewProvider
 
@@ -34,7 +35,17 @@ def _sendable(key: SecretStr) -> SecretStr:
     return key
 
 
+def _known(preset: str) -> str:
+    if preset not in PRESETS:
+        raise ValueError(f"no preset {preset[:64]!r}; there are {', '.join(PRESETS)}")
+    return preset
+
+
 ApiKey = Annotated[SecretStr, AfterValidator(_sendable), Field(json_schema_extra={"pattern": _HEADER_SAFE})]
+Dialect = Literal["openai_compatible", "openai", "openai_responses", "anthropic", "gemini", "azure_openai"]
+PresetName = Annotated[
+    str, AfterValidator(_known), Field(json_schema_extra={"enum": list(PRESETS)}, examples=["groq"])
+]
 Concurrency = Annotated[int, Field(ge=1, le=10_000, description="Calls at once, in each process")]
 Timeout = Annotated[
     float, Field(ge=0.1, le=3600, allow_inf_nan=False, description="Seconds for one attempt, from end to end")
@@ -55,24 +66,55 @@ class _Taken(BaseModel):
 
 
 class ProviderCreate(_Taken):
-    """An account at a vendor."""
+    """An account at a vendor: a preset, or a base URL with or without the dialect spoken there."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["base_url"],
+                    "properties": {"base_url": {"type": "string"}, "preset": {"type": "null"}},
+                },
+                {
+                    "required": ["preset"],
+                    "properties": {"preset": {"type": "string"}, "dialect": {"type": "null"}},
+                },
+            ]
+        }
+    )
 
     name: str = Field(pattern=NAME, examples=["openai"])
-    dialect: Literal["openai_compatible"] = "openai_compatible"
-    base_url: BaseUrl = Field(description="Calls append /chat/completions and /models to it")
+    dialect: Dialect | None = Field(default=None, description="`openai_compatible` unless a preset decides")
+    preset: PresetName | None = Field(
+        default=None, description="A vendor's dialect, its base URL if none is given, and its quirks"
+    )
+    base_url: BaseUrl | None = Field(
+        default=None, description="Calls append the dialect's paths to it, as /chat/completions"
+    )
     api_key: ApiKey | None = Field(
-        default=None, description="Kept encrypted, sent as a bearer token, never shown"
+        default=None, description="Kept encrypted, sent to the base URL only, never shown"
     )
     concurrency: Concurrency = 64
     timeout_seconds: Timeout = 60.0
     max_retries: Retries = 2
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.preset is not None and self.dialect is not None:
+            raise ValueError(
+                f"the preset {self.preset!r} decides the dialect; leave `dialect` out, or the preset"
+            )
+        if self.preset is None and self.base_url is None:
+            raise ValueError("a provider needs a `base_url`, or a `preset` that has one")
+        return self
+
     def described(self) -> NewProvider:
         """As the service takes it."""
+        preset = None if self.preset is None else PRESETS[self.preset]
         return NewProvider(
             name=self.name,
-            base_url=self.base_url,
-            dialect=self.dialect,
+            base_url=self.base_url or ("" if preset is None else preset.base_url),
+            dialect=self.dialect or COMPATIBLE if self.preset is None else stored_dialect(self.preset),
             secret=None if self.api_key is None else self.api_key.get_secret_value(),
             concurrency=self.concurrency,
             timeout_seconds=self.timeout_seconds,
@@ -107,6 +149,9 @@ class ProviderDocument(BaseModel):
     id: UUID
     name: str = Field(examples=["openai"])
     dialect: str = Field(examples=["openai_compatible"])
+    preset: str | None = Field(
+        examples=["groq"], description="The vendor whose quirks are known, among those with one dialect"
+    )
     base_url: str = Field(examples=["https://api.openai.com/v1"])
     has_secret: bool
     concurrency: int
@@ -118,10 +163,12 @@ class ProviderDocument(BaseModel):
     @classmethod
     def of(cls, provider: Provider) -> "ProviderDocument":
         """How the API shows a provider."""
+        dialect, preset = split(provider.dialect)
         return cls(
             id=provider.id,
             name=provider.name,
-            dialect=provider.dialect,
+            dialect=dialect,
+            preset=preset,
             base_url=provider.base_url,
             has_secret=provider.has_secret,
             concurrency=provider.concurrency,

@@ -15,7 +15,9 @@ from tiebreak.experiments.definition import Definition, Variant
 from tiebreak.prompts import service as prompts
 from tiebreak.prompts import template
 from tiebreak.providers import service as providers
-from tiebreak.providers.adapters.openai_wire import RESERVED
+from tiebreak.providers.adapters.parameters import RESERVED
+from tiebreak.providers.dialects import untranslatable
+from tiebreak.providers.model import ChatRequest, Message, Provider
 from tiebreak.runs.model import Plan, PlannedVariant
 
 MAX_TASKS: Final = 2_000_000
@@ -83,6 +85,7 @@ async def _plan(tx: AsyncConnection, variant: Variant) -> PlannedVariant:
             message = f"parameter {parameter!r} cannot be set: {RESERVED[parameter]}"
             raise InvalidInput(message, faults=[Fault(f"/parameters/{parameter}", message)])
     system, text = await _prompt(tx, variant)
+    _require_words(provider, model, variant, system)
     price = await providers.price(tx, provider, model)
     return PlannedVariant(
         key=variant.key,
@@ -95,6 +98,17 @@ async def _plan(tx: AsyncConnection, variant: Variant) -> PlannedVariant:
         input_price=price.input if price else None,
         output_price=price.output if price else None,
     )
+
+
+def _require_words(provider: Provider, model: str, variant: Variant, system: str | None) -> None:
+    """The parameters must have words in the provider's dialect."""
+    user = Message("user", "?")
+    messages = (user,) if system is None else (Message("system", "?"), user)
+    why = untranslatable(
+        provider.dialect, provider.base_url, ChatRequest(model, messages, variant.parameters)
+    )
+    if why is not None:
+        raise InvalidInput(why, faults=[Fault("/parameters", why)])
 
 
 async def _prompt(tx: AsyncConnection, variant: Variant) -> tuple[str | None, str]:

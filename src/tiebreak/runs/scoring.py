@@ -100,7 +100,7 @@ def answered(key: TaskKey, response: ChatResponse, price: Price | None, scores: 
         key=key,
         model=storable(response.model),
         text=storable(response.text),
-        finish_reason=None if response.finish_reason is None else storable(response.finish_reason),
+        finish_reason=None if response.ending is None else storable(response.ending),
         error=None,
         error_detail=None,
         calls=response.calls,

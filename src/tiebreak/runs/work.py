@@ -42,7 +42,7 @@ class Work:
         except ProviderError as exc:
             scores = await self._score(Answer(None, None, task.expected))
             return scoring.failed(task.key, exc.failure, exc.detail, exc.calls, scores)
-        scores = await self._score(Answer(response.text, response.finish_reason, task.expected))
+        scores = await self._score(Answer(response.text, response.ending, task.expected))
         return scoring.answered(task.key, response, writer.price, scores)
 
     async def _score(self, answer: Answer) -> str:

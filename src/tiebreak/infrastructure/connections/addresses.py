@@ -102,7 +102,14 @@ def _complaint(url: str, outbound: Outbound) -> str | None:
         return "has a query or a fragment; calls add their own path, so leave both out"
     if port == 0:
         return "has port 0"
-    host = parts.host
+    return host_refusal(parts.host, outbound)
+
+
+def host_refusal(host: str, outbound: Outbound) -> str | None:
+    """Why this host of a URL is not allowed, as far as its text tells; None when it may be.
+
+    Judges IP addresses, number-like hosts and `localhost`; what a name resolves to is judged on the socket.
+    """
     if ":" in host or re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", host):
         return refusal(host, outbound)
     if _NUMERIC_HOST.fullmatch(host):

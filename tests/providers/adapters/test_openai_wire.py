@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.upstream import SECRET, completion
 
 from tiebreak.providers.adapters import openai_wire as wire
+from tiebreak.providers.adapters.openai_compatible import OpenAICompatible
 from tiebreak.providers.model import (
     Account,
     ChatRequest,
@@ -20,6 +21,7 @@ from tiebreak.providers.model import (
     Usage,
 )
 
+encode = OpenAICompatible().encode
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ASK = ChatRequest("small", (Message("system", "Be brief."), Message("user", "2 + 2?")), {"temperature": 0})
 
@@ -35,7 +37,7 @@ def decode(account, body) -> ChatResponse:
 
 
 def test_a_request_says_model_messages_and_parameters(account):
-    sent = wire.encode(account, ASK)
+    sent = encode(account, ASK)
     assert (sent.method, sent.url) == ("POST", "https://vendor.example/v1/chat/completions")
     assert json.loads(sent.body or b"") == {
         "model": "small",
@@ -47,24 +49,24 @@ def test_a_request_says_model_messages_and_parameters(account):
 
 
 def test_a_stream_is_asked_for_with_its_usage(account):
-    sent = json.loads(wire.encode(account, ChatRequest("m", (), {}, stream=True)).body or b"")
+    sent = json.loads(encode(account, ChatRequest("m", (), {}, stream=True)).body or b"")
     assert (sent["stream"], sent["stream_options"]) == (True, {"include_usage": True})
 
 
 def test_an_account_without_a_secret_sends_none(make_account):
-    assert "authorization" not in wire.encode(make_account("http://x", secret=None), ASK).headers
+    assert "authorization" not in encode(make_account("http://x", secret=None), ASK).headers
 
 
 @pytest.mark.parametrize("name", ["model", "messages", "stream", "stream_options", "n"])
 def test_a_parameter_that_is_ours_is_refused_before_anything_is_sent(account, name):
     with pytest.raises(ProviderError, match=f"'{name}' cannot be set") as caught:
-        wire.encode(account, ChatRequest("m", (), {name: 1}))
+        encode(account, ChatRequest("m", (), {name: 1}))
     assert (caught.value.failure, caught.value.calls) == (Failure.BAD_REQUEST, 0)
 
 
 def test_text_that_is_no_unicode_is_refused_before_anything_is_sent(account):
     with pytest.raises(ProviderError, match="JSON") as caught:
-        wire.encode(account, ChatRequest("m", (Message("user", "\ud800"),), {}))
+        encode(account, ChatRequest("m", (Message("user", "\ud800"),), {}))
     assert caught.value.calls == 0
 
 
@@ -76,6 +78,7 @@ def test_an_answer_is_text_reason_model_and_usage(account):
         usage=Usage(7, 3),
         latency=0.5,
         first_token=None,
+        vendor_reason="stop",
     )
 
 

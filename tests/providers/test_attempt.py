@@ -19,8 +19,8 @@ from tests.upstream import (
 )
 
 from tiebreak.clock import SystemClock
-from tiebreak.infrastructure.connections.http import AiohttpClient
-from tiebreak.providers.adapters import openai_compatible
+from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.providers import attempt
 from tiebreak.providers.model import ChatRequest, Failure, Message, ProviderError, Usage
 
 ASK = ChatRequest("small", (Message("user", "2 + 2?"),), {})
@@ -30,7 +30,7 @@ STREAM = ChatRequest("small", (Message("user", "2 + 2?"),), {}, stream=True)
 @pytest.fixture
 def call(client, make_account):
     async def made(url: str, request: ChatRequest = ASK, **changes):
-        return await openai_compatible.call(client, make_account(url, **changes), request, SystemClock())
+        return await attempt.call(client, make_account(url, **changes), request, SystemClock())
 
     return made
 
@@ -138,7 +138,7 @@ async def test_a_refused_address_counts_no_call(make_account):
     client = AiohttpClient("public")
     async with upstream(hang_up) as vendor:
         with pytest.raises(ProviderError, match="TIEBREAK_OUTBOUND=loopback") as caught:
-            await openai_compatible.call(client, make_account(vendor.url), ASK, SystemClock())
+            await attempt.call(client, make_account(vendor.url), ASK, SystemClock())
         assert vendor.connections == 0
     await client.close()
     assert (caught.value.failure, caught.value.calls) == (Failure.ADDRESS_REFUSED, 0)
@@ -146,13 +146,13 @@ async def test_a_refused_address_counts_no_call(make_account):
 
 async def test_the_models_of_an_account_are_listed(client, make_account):
     async with upstream(http({"data": [{"id": "small"}]})) as vendor:
-        assert await openai_compatible.models(client, make_account(vendor.url), SystemClock()) == ["small"]
+        assert await attempt.models(client, make_account(vendor.url), SystemClock()) == ["small"]
 
 
 async def test_models_that_are_refused_are_a_failure(client, make_account):
     async with upstream(http({"error": {"message": "who are you?"}}, 401)) as vendor:
         with pytest.raises(ProviderError, match="who are you") as caught:
-            await openai_compatible.models(client, make_account(vendor.url), SystemClock())
+            await attempt.models(client, make_account(vendor.url), SystemClock())
     assert caught.value.failure is Failure.AUTHENTICATION
 
 
@@ -177,7 +177,7 @@ async def test_a_stream_that_does_not_say_it_is_complete_is_malformed(call, piec
 async def test_models_that_cannot_be_reached_are_a_failure(client, make_account):
     async with upstream(hang_up) as vendor:
         with pytest.raises(ProviderError) as caught:
-            await openai_compatible.models(client, make_account(vendor.url), SystemClock())
+            await attempt.models(client, make_account(vendor.url), SystemClock())
     assert caught.value.failure is Failure.CONNECTION
 
 
