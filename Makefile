@@ -12,7 +12,7 @@ export TIEBREAK_GSM8K ?= $(abspath $(GSM8K))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test faults check format docs bench bench-startup bench-run clean
+.PHONY: help install run demo test faults check format docs bench bench-startup bench-providers bench-run clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,7 +50,10 @@ format: install ## format and fix what can be fixed
 docs: install ## write docs/reference.md from the program
 	$(RUN) python -m tests.docs.reference
 
-bench: bench-startup bench-run ## every benchmark
+bench: bench-startup bench-providers bench-run ## every benchmark
+
+bench-providers: install ## our HTTP client against aiohttp, httpx2 and pyreqwest
+	$(RUN) python -m benchmarks.providers
 
 bench-startup: install ## `tiebreak --help` against `python -c pass`
 	$(RUN) python -m benchmarks.startup
