@@ -52,7 +52,10 @@ def test_a_worker_that_is_not_counted_yet_takes_all():
 
 
 @pytest.mark.parametrize(
-    ("concurrency", "exposed"), [(1, 1), (8, 8), (15, 15), (16, 17), (64, 68), (1000, 1062)]
+    ("concurrency", "workers", "exposed"),
+    [(1, 1, 1), (8, 1, 8), (15, 1, 15), (16, 1, 32), (64, 1, 128), (64, 2, 64), (8, 2, 8), (64, 0, 128)],
 )
-def test_what_a_death_may_repeat_is_the_concurrency_and_a_sixteenth(concurrency, exposed):
-    assert exposure(concurrency) == exposed
+def test_what_a_death_may_repeat_is_the_concurrency_unless_a_wide_run_has_one_worker(
+    concurrency, workers, exposed
+):
+    assert exposure(concurrency, workers) == exposed

@@ -63,10 +63,10 @@ def share(concurrency: int, workers: int, rank: int) -> int:
     return max(1, concurrency // workers + (rank < concurrency % workers))
 
 
-def exposure(concurrency: int) -> int:
+def exposure(concurrency: int, workers: int) -> int:
     """How many calls of a run a worker may have under way or answered and not yet committed: what its death repeats.
 
-    The run's concurrency and a sixteenth of it, so that a commit costs a wide run no call in flight. Below 16 it is
-    the concurrency itself.
+    The run's concurrency. A worker alone on a run of 16 or more may have twice that, because it has no share to
+    spare: waiting for commits would cost it a tenth of its rate or more.
     """
-    return concurrency + concurrency // 16
+    return 2 * concurrency if workers <= 1 and concurrency >= 16 else concurrency

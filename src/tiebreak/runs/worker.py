@@ -139,7 +139,7 @@ class Worker:
             slots = share(run.concurrency, beat.workers, beat.rank)
             allowance = Allowance(
                 slots,
-                exposure(run.concurrency),
+                exposure(run.concurrency, beat.workers),
                 run.max_cost_nano,
                 run.cost_nano,
                 run.max_requests is not None,
