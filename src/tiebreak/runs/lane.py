@@ -87,7 +87,7 @@ class Lane:
                 self._tasks.create_task(self._claim_ahead())
                 self._tasks.create_task(self._commit_landed())
                 self._tasks.create_task(self._renew_held())
-        except BaseException:
+        except BaseException:  # also a cancellation: what is held goes back to the queue
             await self._abandon()
             raise
 

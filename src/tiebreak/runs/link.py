@@ -74,7 +74,7 @@ class Link:
         connection = await pool.acquire(timeout=self._database.config.pool_timeout)
         try:
             await connection.execute(BY_INDEX)  # the pool takes it back with the connection
-        except BaseException:
+        except BaseException:  # also a cancellation: the pool would miss it
             await pool.release(connection)
             raise
         return connection

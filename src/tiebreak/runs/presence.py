@@ -100,7 +100,7 @@ class Presence:
             session = await self._session()
             company = await session.fetchrow(COMPANY, LOCK_CLASS)
             rows = await session.fetch(RUNNING)
-        except BaseException:
+        except BaseException:  # also a cancellation
             self._drop()  # half a session would hold no lock and hear nothing
             raise
         return Beat(tuple(RunningRun(*row) for row in rows), company["workers"], company["rank"])

@@ -109,7 +109,7 @@ async def _connected(address: str, port: int, outbound: Outbound) -> socket.sock
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, (address, port))
-    except BaseException:
+    except BaseException:  # also a cancellation: the socket has no other owner yet
         sock.close()
         raise
     return sock

@@ -99,7 +99,7 @@ class Http1Client:
         connection = Connection(self, key)
         try:
             await self._open(connection, target, route)
-        except BaseException:
+        except BaseException:  # also a cancellation: its place in the pool must not stay taken
             connection.abort()
             self._pool.give_up(key)
             raise
@@ -135,7 +135,7 @@ class Http1Client:
         sock = await dial(proxy.host, proxy.port, self._outbound, self._lookup)
         try:
             await tunnelled(sock, proxy, target.host, target.port)
-        except BaseException:
+        except BaseException:  # also a cancellation: the socket has no other owner yet
             sock.close()
             raise
         return sock
