@@ -2,10 +2,10 @@
 
 import json
 from contextlib import aclosing
-from uuid import uuid4
 
 import pytest
 from pydantic import ValidationError
+from tests.accounts import account_at
 from tests.contracts.vendors import VENDORS, Said, event
 from tests.upstream import SECRET, http, streamed, upstream
 
@@ -65,7 +65,7 @@ async def client():
 
 
 def account(dialect: str, url: str = "http://vendor.example") -> Account:
-    return Account(uuid4(), "acme", dialect, url + VENDORS[dialect].base, 4, 5.0, 2, SECRET)
+    return account_at(url + VENDORS[dialect].base, dialect=dialect)
 
 
 def changed(**changes) -> ChatRequest:
@@ -102,7 +102,7 @@ def test_the_call_goes_where_the_vendor_listens_with_the_key_where_it_looks(dial
 
 @dialects
 def test_without_a_secret_no_key_is_sent(dialect):
-    open_account = Account(uuid4(), "acme", dialect, "http://vendor.example", 4, 5.0, 2, None)
+    open_account = account_at("http://vendor.example", dialect=dialect, secret=None)
     assert VENDORS[dialect].key[0] not in adapter_of(dialect).encode(open_account, ASK).headers
 
 

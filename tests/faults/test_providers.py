@@ -9,13 +9,12 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
+from tests.accounts import account_at
 from tests.clocks import ManualClock
 from tests.upstream import (
     DONE,
@@ -65,17 +64,8 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[HttpClient]:
 
 
 def account(url: str, **changes) -> Account:
-    plain = Account(
-        provider_id=uuid4(),
-        name="acme",
-        dialect="openai_compatible",
-        base_url=url,
-        concurrency=64,
-        timeout_seconds=30.0,
-        max_retries=1,
-        secret=None,
-    )
-    return replace(plain, **changes)
+    plain = {"concurrency": 64, "timeout_seconds": 30.0, "max_retries": 1, "secret": None}
+    return account_at(url, **(plain | changes))
 
 
 IN_30_S = format_datetime(ManualClock().now() + timedelta(seconds=30), usegmt=True)

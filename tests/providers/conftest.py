@@ -1,19 +1,16 @@
 """What the tests of providers share: the real client, a keyring, and the management API over a real database."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from tests.upstream import SECRET
+from tests.accounts import account_at
 
 from tiebreak.clock import SystemClock
 from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.rest import problems
-from tiebreak.providers.model import Account
 from tiebreak.providers.routes import build_router
 from tiebreak.providers.secrets import Keyring
 
@@ -29,20 +26,7 @@ async def client() -> AsyncIterator[AiohttpClient]:
 def make_account():
     """An account at a URL, with changes."""
 
-    def make(url: str, **changes) -> Account:
-        plain = Account(
-            provider_id=uuid4(),
-            name="acme",
-            dialect="openai_compatible",
-            base_url=url,
-            concurrency=4,
-            timeout_seconds=5.0,
-            max_retries=2,
-            secret=SECRET,
-        )
-        return replace(plain, **changes)
-
-    return make
+    return account_at
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import json
 from typing import get_args
-from uuid import uuid4
 
 import pytest
+from tests.accounts import account_at
 
 from tiebreak.infrastructure.connections.addresses import check_url
 from tiebreak.providers import presets
@@ -24,7 +24,7 @@ from tiebreak.providers.schemas import Dialect
 
 
 def account(preset: str) -> Account:
-    return Account(uuid4(), "acme", stored_dialect(preset), PRESETS[preset].base_url, 4, 5.0, 2, "key")
+    return account_at(PRESETS[preset].base_url, dialect=stored_dialect(preset))
 
 
 def asked(parameters=(), **changes) -> ChatRequest:
@@ -115,7 +115,7 @@ def test_a_dialect_of_a_later_version_is_named():
     ],
 )
 def test_a_base_url_may_hold_the_version_already(dialect, base_url, url):
-    shop = Account(uuid4(), "acme", dialect, base_url, 4, 5.0, 2, None)
+    shop = account_at(base_url, dialect=dialect)
     assert adapter_of(dialect).encode(shop, ChatRequest("m", (Message("user", "x"),), {})).url == url
 
 
@@ -124,7 +124,7 @@ def test_azure_lists_models_where_its_version_of_the_api_has_them():
         ("https://x.example/openai/v1", "https://x.example/openai/v1/models"),
         ("https://x.example", "https://x.example/openai/models?api-version=2024-10-21"),
     ):
-        shop = Account(uuid4(), "acme", "azure_openai", base_url, 4, 5.0, 2, None)
+        shop = account_at(base_url, dialect="azure_openai")
         assert adapter_of("azure_openai").encode_models(shop).url == url
 
 

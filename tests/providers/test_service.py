@@ -63,7 +63,7 @@ async def test_every_value_may_change(database, keyring):
         await create(tx, keyring)
         changed = await service.change(tx, "acme", changes, keyring, "loopback")
     assert (changed.base_url, changed.concurrency) == ("http://127.0.0.1:1/v2", 9)
-    assert (changed.timeout_seconds, changed.max_retries) == (7.5, 0)
+    assert (changed.service.timeout_seconds, changed.service.max_retries) == (7.5, 0)
 
 
 async def test_a_change_to_a_forbidden_address_is_refused(database, keyring):

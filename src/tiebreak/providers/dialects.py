@@ -11,7 +11,7 @@ from tiebreak.providers.adapters.azure_openai import AzureOpenAI
 from tiebreak.providers.adapters.gemini import Gemini
 from tiebreak.providers.adapters.openai import OpenAI, OpenAIResponses
 from tiebreak.providers.adapters.openai_compatible import OpenAICompatible
-from tiebreak.providers.model import Account, ChatRequest, Failure, ProviderError
+from tiebreak.providers.model import Account, ChatRequest, ExternalServiceConfig, Failure, ProviderError
 from tiebreak.providers.presets import COMPATIBLE, PRESETS, stored_dialect
 
 PLAIN: Final[Mapping[str, Adapter]] = MappingProxyType(
@@ -54,7 +54,7 @@ def adapter_of(dialect: str) -> Adapter:
 
 def untranslatable(dialect: str, base_url: str, request: ChatRequest) -> str | None:
     """Why a request has no words in a dialect, or None when it has: for an early answer, nothing is sent."""
-    nobody = Account(UUID(int=0), "", dialect, base_url, 1, 1.0, 0, None)
+    nobody = Account(UUID(int=0), dialect, base_url, 1, None, ExternalServiceConfig(""))
     try:
         adapter_of(dialect).encode(nobody, request)
     except ProviderError as exc:

@@ -40,7 +40,7 @@ class Pipeline:
         self._limits: OrderedDict[UUID, ConcurrencyLimit] = OrderedDict()
 
     async def complete(self, account: Account, request: ChatRequest) -> ChatResponse:
-        """The answer, after at most `account.max_retries` retries of what may be retried; `calls` counts attempts.
+        """The answer, after at most `account.service.max_retries` retries of what may be retried; `calls` counts attempts.
 
         Raises:
             ProviderError: the last attempt's failure, `calls` counting all of them.
@@ -56,7 +56,7 @@ class Pipeline:
                 if isinstance(error, StaleConnection) and not resent:
                     resent = True  # not the vendor's failure, so it costs neither a retry nor a wait
                     continue
-                if not error.retryable or retry >= account.max_retries:
+                if not error.retryable or retry >= account.service.max_retries:
                     raise
                 wait = self._backoff.delay(retry, self._rng, error.retry_after)
             else:

@@ -18,7 +18,8 @@ _FEWEST: Final = {"openai_responses": 16}
 
 async def probe(http: HttpClient, account: Account, model: str | None, clock: Clock) -> Probe:
     """Ask for the list of models, or, given a model, for one token of it. Never raises on the vendor's account."""
-    quick = replace(account, timeout_seconds=min(account.timeout_seconds, LONGEST_SECONDS))
+    seconds = min(account.service.timeout_seconds, LONGEST_SECONDS)
+    quick = replace(account, service=replace(account.service, timeout_seconds=seconds))
     began = clock.monotonic()
     try:
         if model is None:

@@ -172,8 +172,8 @@ class ProviderDocument(BaseModel):
             base_url=provider.base_url,
             has_secret=provider.has_secret,
             concurrency=provider.concurrency,
-            timeout_seconds=provider.timeout_seconds,
-            max_retries=provider.max_retries,
+            timeout_seconds=provider.service.timeout_seconds,
+            max_retries=provider.service.max_retries,
             created_at=provider.created_at,
             updated_at=provider.updated_at,
         )

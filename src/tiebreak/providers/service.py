@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -125,14 +125,17 @@ async def change(
             "give `api_key` with it, so that the stored one is not sent there"
         )
         raise InvalidInput(message, faults=[Fault("/api_key", message)])
+    stated: dict[str, Any] = {
+        "timeout_seconds": changes.timeout_seconds,
+        "max_retries": changes.max_retries,
+    }
     changed = replace(
         before,
         base_url=base_url,
         concurrency=before.concurrency if changes.concurrency is None else changes.concurrency,
-        timeout_seconds=before.timeout_seconds
-        if changes.timeout_seconds is None
-        else changes.timeout_seconds,
-        max_retries=before.max_retries if changes.max_retries is None else changes.max_retries,
+        service=replace(
+            before.service, **{name: value for name, value in stated.items() if value is not None}
+        ),
     )
     await store.update_provider(tx, changed, sealed)
     return await by_name(tx, name)
@@ -161,13 +164,11 @@ async def account(tx: AsyncConnection, provider_id: UUID, keyring: Keyring) -> A
     provider = found.provider
     return Account(
         provider_id=provider.id,
-        name=provider.name,
         dialect=provider.dialect,
         base_url=provider.base_url,
         concurrency=provider.concurrency,
-        timeout_seconds=provider.timeout_seconds,
-        max_retries=provider.max_retries,
         secret=_open(found, keyring),
+        service=provider.service,
     )
 
 
@@ -201,11 +202,11 @@ async def unreadable(tx: AsyncConnection, keyring: Keyring) -> list[str]:
     return names
 
 
-async def _priced(provider: Provider, name: str, row: StoredModel | None) -> PricedModel:
-    if row is not None and row.input_price is not None and row.output_price is not None:
-        return PricedModel(row.id, name, Price(row.input_price, row.output_price, "override"))
+async def _priced(provider: Provider, name: str, row: StoredModel | None, at: datetime) -> PricedModel:
+    if row is not None and row.price is not None:
+        return PricedModel(row.id, name, row.price)
     # In a thread, because the first lookup loads the list.
-    listed = await asyncio.to_thread(prices.list_price, name, provider.base_url, datetime.now(UTC))
+    listed = await asyncio.to_thread(prices.list_price, name, provider.base_url, at)
     return PricedModel(NIL if row is None else row.id, name, listed)
 
 
@@ -216,15 +217,17 @@ async def price(tx: AsyncConnection, provider: Provider, model: str) -> Price | 
 
 async def get_model(tx: AsyncConnection, provider: Provider, model: str) -> PricedModel:
     """A model with the price that counts, whether or not anybody said anything about it."""
-    return await _priced(provider, model, await store.find_model(tx, provider.id, model))
+    at = datetime.now(UTC)
+    return await _priced(provider, model, await store.find_model(tx, provider.id, model, at), at)
 
 
 async def list_models(
     tx: AsyncConnection, provider: Provider, limit: int, after: UUID | None
 ) -> list[PricedModel]:
     """One more than `limit` of the models somebody said something about, by age."""
-    rows = await store.list_models(tx, provider.id, limit, after)
-    return [await _priced(provider, row.name, row) for row in rows]
+    at = datetime.now(UTC)
+    rows = await store.list_models(tx, provider.id, limit, after, at)
+    return [await _priced(provider, row.name, row, at) for row in rows]
 
 
 async def put_model(
@@ -244,14 +247,15 @@ async def put_model(
         missing = "input_price" if input_price is None else "output_price"
         message = f"{missing} is missing: give both prices, or neither to use the list price"
         raise InvalidInput(message, faults=[Fault(f"/{missing}", message)])
-    row = await store.put_model(
-        tx,
-        provider.id,
-        model,
-        None if input_price is None else prices.stated(input_price, "input_price"),
-        None if output_price is None else prices.stated(output_price, "output_price"),
-    )
-    return await _priced(provider, model, row)
+    model_id = await store.put_model(tx, provider.id, model)
+    if input_price is None or output_price is None:
+        await store.forget_prices(tx, model_id)
+    else:
+        stated = Price(
+            prices.stated(input_price, "input_price"), prices.stated(output_price, "output_price"), "override"
+        )
+        await store.put_price(tx, model_id, None, stated)
+    return await get_model(tx, provider, model)
 
 
 async def delete_model(tx: AsyncConnection, provider: Provider, model: str) -> None:

@@ -1,17 +1,20 @@
 """SQL over providers and their models. The names of the queries say what they are for; nothing here commits."""
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, Select, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.ids import new_id
-from tiebreak.providers.model import Provider
-from tiebreak.providers.tables import models, providers
+from tiebreak.providers.model import BatchConfig, ExternalServiceConfig, Price, Provider
+from tiebreak.providers.tables import model_prices, models, providers
+
+# A price without a date has counted since here: before any call was made.
+EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +35,33 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model's row; prices in US dollars per million tokens, None where the list counts."""
+    """A model's row with the price that counts; None where the list's does."""
 
     id: UUID
     name: str
-    input_price: Decimal | None
-    output_price: Decimal | None
+    price: Price | None
 
 
 def _stored(row: Row[Any]) -> Stored:
     return Stored(
         provider=Provider(
             id=row.id,
-            name=row.name,
             dialect=row.dialect,
             base_url=row.base_url,
             has_secret=row.secret is not None,
             concurrency=row.concurrency,
-            timeout_seconds=row.timeout_seconds,
-            max_retries=row.max_retries,
+            service=ExternalServiceConfig(
+                service_name=row.name,
+                timeout_seconds=row.timeout_seconds,
+                max_retries=row.max_retries,
+                batch_config=BatchConfig(row.max_batch_size, row.batch_timeout_ms),
+                cache_enabled=row.cache_enabled,
+                cache_ttl_seconds=row.cache_ttl_seconds,
+            ),
+            has_proxy=row.proxy is not None,
+            ca_bundle=row.ca_bundle,
+            client_certificate=row.client_certificate,
+            client_key=row.client_key,
             created_at=row.created_at,
             updated_at=row.updated_at,
         ),
@@ -59,7 +70,10 @@ def _stored(row: Row[Any]) -> Stored:
 
 
 def _model(row: Row[Any]) -> StoredModel:
-    return StoredModel(row.id, row.name, row.input_price, row.output_price)
+    if row.input_price is None:
+        return StoredModel(row.id, row.name, None)
+    price = Price(row.input_price, row.output_price, "override", row.cached_input_price)
+    return StoredModel(row.id, row.name, price)
 
 
 async def insert_provider(
@@ -130,8 +144,8 @@ async def update_provider(tx: AsyncConnection, changed: Provider, sealed: Sealed
             secret=None if sealed is None else sealed.value,
             secret_key_id=None if sealed is None else sealed.key_id,
             concurrency=changed.concurrency,
-            timeout_seconds=changed.timeout_seconds,
-            max_retries=changed.max_retries,
+            timeout_seconds=changed.service.timeout_seconds,
+            max_retries=changed.service.max_retries,
             updated_at=func.now(),
         )
     )
@@ -142,36 +156,59 @@ async def delete_provider(tx: AsyncConnection, name: str) -> bool:
     return (await tx.execute(delete(providers).where(providers.c.name == name))).rowcount > 0
 
 
-async def put_model(
-    tx: AsyncConnection,
-    provider_id: UUID,
-    name: str,
-    input_price: Decimal | None,
-    output_price: Decimal | None,
-) -> StoredModel:
-    """Store what the user says of a model, new or again."""
-    prices = {"input_price": input_price, "output_price": output_price}
-    put = (
-        insert(models)
-        .values(id=new_id(), provider_id=provider_id, name=name, **prices)
-        .on_conflict_do_update(index_elements=["provider_id", "name"], set_=prices)
-        .returning(models)
+def _in_force(at: datetime) -> Select[Any]:
+    """Models with the price that counts at a moment, if there is one."""
+    price = (
+        select(model_prices)
+        .where(model_prices.c.model_id == models.c.id, model_prices.c.valid_from <= at)
+        .order_by(model_prices.c.valid_from.desc())
+        .limit(1)
+        .lateral("price")
     )
-    return _model((await tx.execute(put)).one())
+    return select(
+        models.c.id, models.c.name, price.c.input_price, price.c.output_price, price.c.cached_input_price
+    ).outerjoin_from(models, price, true())
 
 
-async def find_model(tx: AsyncConnection, provider_id: UUID, name: str) -> StoredModel | None:
-    """What the user said of a model, if anything."""
-    found = select(models).where(models.c.provider_id == provider_id, models.c.name == name)
+async def put_model(tx: AsyncConnection, provider_id: UUID, name: str) -> UUID:
+    """The model's row, made now if there is none."""
+    made = insert(models).values(id=new_id(), provider_id=provider_id, name=name)
+    kept = made.on_conflict_do_update(index_elements=["provider_id", "name"], set_={"name": name})
+    model_id: UUID = (await tx.execute(kept.returning(models.c.id))).scalar_one()
+    return model_id
+
+
+async def put_price(tx: AsyncConnection, model_id: UUID, valid_from: datetime | None, price: Price) -> None:
+    """Store a price from a moment on, new or again; None is since ever."""
+    prices = {
+        "input_price": price.input,
+        "output_price": price.output,
+        "cached_input_price": price.cached_input,
+    }
+    await tx.execute(
+        insert(model_prices)
+        .values(model_id=model_id, valid_from=EVER if valid_from is None else valid_from, **prices)
+        .on_conflict_do_update(index_elements=["model_id", "valid_from"], set_=prices)
+    )
+
+
+async def forget_prices(tx: AsyncConnection, model_id: UUID) -> None:
+    """Remove every price of a model."""
+    await tx.execute(delete(model_prices).where(model_prices.c.model_id == model_id))
+
+
+async def find_model(tx: AsyncConnection, provider_id: UUID, name: str, at: datetime) -> StoredModel | None:
+    """What the user said of a model, if anything, with the price in force at a moment."""
+    found = _in_force(at).where(models.c.provider_id == provider_id, models.c.name == name)
     row = (await tx.execute(found)).one_or_none()
     return None if row is None else _model(row)
 
 
 async def list_models(
-    tx: AsyncConnection, provider_id: UUID, limit: int, after: UUID | None
+    tx: AsyncConnection, provider_id: UUID, limit: int, after: UUID | None, at: datetime
 ) -> list[StoredModel]:
-    """One more than `limit` of a provider's models by age."""
-    found = select(models).where(models.c.provider_id == provider_id).order_by(models.c.id).limit(limit + 1)
+    """One more than `limit` of a provider's models by age, with the prices in force at a moment."""
+    found = _in_force(at).where(models.c.provider_id == provider_id).order_by(models.c.id).limit(limit + 1)
     if after is not None:
         found = found.where(models.c.id > after)
     return [_model(row) for row in await tx.execute(found)]

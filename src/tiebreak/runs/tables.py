@@ -85,6 +85,10 @@ run_tasks = Table(
     Column("output_tokens", Integer),
     Column("cost_nano", BigInteger),
     Column("scores", JSONB),
+    # What happened on the way, as the list it was: fallbacks, a shared draw. NULL when nothing did.
+    Column("events", JSONB),
+    # The draw this response shares with others of its run; NULL when it is its own.
+    Column("draw", Uuid),
     Column("ended_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("run_id", "position", "variant", "repeat"),
     CheckConstraint("state in ('queued', 'leased', 'done')", name="state_known"),

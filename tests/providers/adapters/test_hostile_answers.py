@@ -2,11 +2,11 @@
 
 import json
 from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.accounts import account_at
 from tests.contracts.vendors import VENDORS, Said
 from tests.upstream import SECRET
 
@@ -60,7 +60,7 @@ BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size
 
 
 def account(dialect: str) -> Account:
-    return Account(UUID(int=1), "acme", dialect, "http://x", 1, 1.0, 0, SECRET)
+    return account_at("http://x", dialect=dialect)
 
 
 def tried(call, *arguments):

@@ -2,17 +2,16 @@
 
 import json
 from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.accounts import account_at
 from tests.upstream import SECRET, completion
 
 from tiebreak.providers.adapters import openai_wire as wire
 from tiebreak.providers.adapters.openai_compatible import OpenAICompatible
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     Failure,
@@ -45,7 +44,7 @@ def test_a_request_says_model_messages_and_parameters(account):
         "temperature": 0,
     }
     assert sent.headers["authorization"] == f"Bearer {SECRET}"
-    assert sent.timeouts.total == account.timeout_seconds
+    assert sent.timeouts.total == account.service.timeout_seconds
 
 
 def test_a_stream_is_asked_for_with_its_usage(account):
@@ -186,7 +185,7 @@ JSON = st.recursive(
 BODIES = JSON.map(lambda value: json.dumps(value).encode())
 
 
-SHOP = Account(UUID(int=1), "acme", "openai_compatible", "http://x", 1, 1.0, 0, SECRET)
+SHOP = account_at("http://x")
 
 
 def outcome(call, *arguments):

@@ -31,7 +31,7 @@ def headers(authentication: Mapping[str, str]) -> dict[str, str]:
 
 def timeouts(account: Account) -> Timeouts:
     """Reasoning models are silent for as long as they think, so silence has the limit of the call."""
-    return Timeouts(idle=account.timeout_seconds, total=account.timeout_seconds)
+    return Timeouts(idle=account.service.timeout_seconds, total=account.service.timeout_seconds)
 
 
 def post(account: Account, path: str, authentication: Mapping[str, str], body: object) -> HttpRequest:
@@ -44,7 +44,14 @@ def post(account: Account, path: str, authentication: Mapping[str, str], body: o
         encoded = _encoder.encode(body)
     except (TypeError, *BAD_JSON) as exc:
         raise refused(f"the request cannot be written as JSON: {exc}") from exc
-    return HttpRequest("POST", account.base_url + path, headers(authentication), encoded, timeouts(account))
+    return HttpRequest(
+        "POST",
+        account.base_url + path,
+        headers(authentication),
+        encoded,
+        timeouts(account),
+        route=account.route,
+    )
 
 
 def get(account: Account, path: str, authentication: Mapping[str, str]) -> HttpRequest:
@@ -55,6 +62,7 @@ def get(account: Account, path: str, authentication: Mapping[str, str]) -> HttpR
         headers(authentication),
         timeouts=timeouts(account),
         max_bytes=MOST_LIST_BYTES,
+        route=account.route,
     )
 
 
