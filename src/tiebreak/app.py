@@ -83,6 +83,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         clock = SystemClock()
         # The generator spreads retries; nothing secret comes from it.
         pipeline = Pipeline(http, clock, random.Random())  # noqa: S311
+        opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
         yield Parts(settings, home, database, keyring, http, pipeline, clock)
 

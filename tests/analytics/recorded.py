@@ -49,6 +49,8 @@ class Ended:
     input_tokens: int | None = 10
     output_tokens: int | None = 20
     cost_nano: int | None = 1000
+    events: list[dict[str, Any]] | None = None
+    draw: UUID | None = None
     state: str = "done"
 
 
@@ -133,6 +135,8 @@ def _row(run_id: UUID, task: Ended) -> dict[str, Any]:
         "input_tokens": task.input_tokens,
         "output_tokens": task.output_tokens,
         "cost_nano": task.cost_nano,
+        "events": task.events,
+        "draw": task.draw,
         "scores": json.loads(json.dumps(task.scores)) if task.state == "done" else None,
     }
 

@@ -1,10 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 from tests.analytics.compared import ab_test, cell, metric, rates
 
 from tiebreak.analytics import analysis
-from tiebreak.analytics.health import REMEDIES, apart, troubles
-from tiebreak.analytics.model import Observed, Tally
+from tiebreak.analytics.health import REMEDIES, apart, diverted, troubles
+from tiebreak.analytics.model import Detours, Observed, Tally
 
 NAN = np.nan
 
@@ -101,3 +103,17 @@ def test_apart_needs_both_a_size_and_a_certainty():
 
 def test_every_remedy_is_a_sentence():
     assert all(text.endswith(".") for text in REMEDIES.values())
+
+
+@pytest.mark.parametrize(("fallbacks", "sick"), [(20, False), (21, True)])
+def test_a_variant_whose_fallback_answers_is_not_judged(fallbacks, sick):
+    sentences = [
+        trouble.sentence for trouble in diverted(ab_test([metric()]), {"b": Detours(400, fallbacks, 3)})
+    ]
+    assert bool(sentences) is sick
+    assert all(
+        re.fullmatch(
+            r"5\.2 % of the answers of b are another model's: \S+ failed and its fallback answered", each
+        )
+        for each in sentences
+    )

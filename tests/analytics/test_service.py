@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -6,10 +7,11 @@ import pytest
 from tests.analytics.recorded import AT, Ended, answers, definition, insert_run, record
 
 from tiebreak.analytics import service
-from tiebreak.analytics.model import Cell, VerdictKind
+from tiebreak.analytics.model import Cell, Detours, VerdictKind
 from tiebreak.analytics.statistics.paired import BinaryPairs, MeanPairs
 from tiebreak.errors import NotFound
 from tiebreak.experiments import service as experiments
+from tiebreak.ids import new_id
 
 
 async def results_of(database, definition, tasks, **how):
@@ -207,3 +209,28 @@ async def test_a_run_names_where_it_stands(database):
     assert results.run.reason == "budget: money"
     assert isinstance(results.run.id, UUID)
     assert results.verdict.next_step == "Resume the run; it is paused: budget: money."
+
+
+async def test_answers_of_a_fallback_are_counted_and_too_many_of_them_end_the_judging(database):
+    fell = [{"event": "fallback", "from": "mock/large", "to": "mock/other", "failure": "timeout", "calls": 3}]
+    tasks = answers(both=100, gained=40, lost=5, neither=55)
+    tasks[1:100:2] = [replace(task, events=fell) for task in tasks[1:100:2]]
+    results = await results_of(database, definition(), tasks)
+    assert results.detours["large"] == Detours(200, 50, 0)
+    assert results.detours["small"] == Detours(200, 0, 0)
+    assert results.verdict.kind is VerdictKind.UNHEALTHY
+    assert "25 % of the answers of large are another model's" in results.verdict.sentence
+
+
+async def test_items_that_share_a_draw_count_as_one(database):
+    tasks = answers(both=100, gained=40, lost=5, neither=55)
+    shared = {variant: new_id() for variant in (0, 1)}
+    along = [{"event": "shared", "origin": "cache"}]
+    # Ten items with one answer of each variant; the first of them made the call.
+    tasks[:20] = [
+        replace(task, draw=shared[task.variant], events=along if task.position else None)
+        for task in tasks[:20]
+    ]
+    together = await results_of(database, definition(share_responses=True), tasks)
+    assert on(together, "correct").pairs.n == 191
+    assert together.detours["large"] == Detours(200, 0, 9)

@@ -133,7 +133,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read():
         parse("x" * 1_000_001, name="test.yaml")
 
 
-KEYS = "name, hypothesis, variants, dataset, sample, metrics, decision, level, seed, repeats, concurrency, budget"
+KEYS = ", ".join(Definition.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,12 @@ from tiebreak.providers.model import (
     Usage,
 )
 from tiebreak.providers.pipeline import Pipeline
+from tiebreak.providers.sharing import Scope
 
 ASK = ChatRequest("small", (Message("user", "2 + 2?"),), {})
 STREAM = ChatRequest("small", (Message("user", "2 + 2?"),), {}, stream=True)
 GOOD = http(completion())
+OWN = Scope.own("a run")
 
 
 @pytest.fixture(params=[AiohttpClient, Http1Client], ids=["aiohttp", "ours"])
@@ -90,7 +92,7 @@ async def test_u2_no_retry_comes_early_and_clients_spread(client, stated, minimu
         shop = account(vendor.url)
         for seed in range(40):
             clock = ManualClock()
-            response = await Pipeline(client, clock, random.Random(seed)).complete(shop, ASK)
+            response = await Pipeline(client, clock, random.Random(seed)).complete(shop, ASK, OWN)
             assert response.calls == 2
             waits += clock.sleeps
     assert len(waits) == 40
@@ -190,9 +192,9 @@ async def test_u5_a_slow_loris_frees_its_slot(client):
         shop = account(vendor.url, concurrency=1, timeout_seconds=0.4, max_retries=0)
         pipeline = Pipeline(client, SystemClock(), random.Random(1))
         async with asyncio.timeout(10):
-            stuck = asyncio.create_task(pipeline.complete(shop, ASK))
+            stuck = asyncio.create_task(pipeline.complete(shop, ASK, OWN))
             await asyncio.sleep(0.05)
-            assert (await pipeline.complete(shop, ASK)).text == "four"
+            assert (await pipeline.complete(shop, ASK, OWN)).text == "four"
             with pytest.raises(ProviderError) as caught:
                 await stuck
     assert caught.value.failure is Failure.TIMEOUT

@@ -9,16 +9,18 @@ from tests.upstream import completion, hang_up, http, upstream
 
 from tiebreak.clock import SystemClock
 from tiebreak.providers.model import ChatRequest, Failure, Message, ProviderError
-from tiebreak.providers.pipeline import MOST_LIMITS, Pipeline
+from tiebreak.providers.pipeline import Pipeline
+from tiebreak.providers.sharing import Scope
 
 ASK = ChatRequest("small", (Message("user", "2 + 2?"),), {})
 GOOD = http(completion())
+OWN = Scope.own("a run")
 
 
 async def test_an_answer_at_once_counts_one_call(client, make_account):
     async with upstream(GOOD) as vendor:
         response = await Pipeline(client, ManualClock(), random.Random(1)).complete(
-            make_account(vendor.url), ASK
+            make_account(vendor.url), ASK, OWN
         )
     assert (response.text, response.calls) == ("four", 1)
 
@@ -26,7 +28,9 @@ async def test_an_answer_at_once_counts_one_call(client, make_account):
 async def test_a_retried_failure_ends_in_the_answer_and_counts_every_call(client, make_account):
     clock = ManualClock()
     async with upstream(http("no", 500), http("{"), GOOD) as vendor:
-        response = await Pipeline(client, clock, random.Random(1)).complete(make_account(vendor.url), ASK)
+        response = await Pipeline(client, clock, random.Random(1)).complete(
+            make_account(vendor.url), ASK, OWN
+        )
     assert (response.text, response.calls) == ("four", 3)
     assert len(clock.sleeps) == 2
 
@@ -36,8 +40,8 @@ async def test_a_connection_closed_while_idle_costs_a_call_but_no_retry(client, 
     async with upstream(GOOD, hang_up, GOOD) as vendor:
         pipeline = Pipeline(client, clock, random.Random(1))
         shop = make_account(vendor.url, max_retries=0)
-        await pipeline.complete(shop, ASK)
-        response = await pipeline.complete(shop, ASK)
+        await pipeline.complete(shop, ASK, OWN)
+        response = await pipeline.complete(shop, ASK, OWN)
     assert (response.text, response.calls, clock.sleeps) == ("four", 2, [])
 
 
@@ -45,16 +49,18 @@ async def test_a_connection_closed_twice_is_a_failure(client, make_account):
     async with upstream(GOOD, hang_up) as vendor:
         pipeline = Pipeline(client, ManualClock(), random.Random(1))
         shop = make_account(vendor.url, max_retries=0)
-        await pipeline.complete(shop, ASK)
+        await pipeline.complete(shop, ASK, OWN)
         with pytest.raises(ProviderError) as caught:
-            await pipeline.complete(shop, ASK)
+            await pipeline.complete(shop, ASK, OWN)
     assert (caught.value.failure, caught.value.calls, len(vendor.received)) == (Failure.CONNECTION, 2, 3)
 
 
 async def test_the_last_failure_is_raised_with_all_calls_counted(client, make_account):
     async with upstream(http("no", 503)) as vendor:
         with pytest.raises(ProviderError) as caught:
-            await Pipeline(client, ManualClock(), random.Random(1)).complete(make_account(vendor.url), ASK)
+            await Pipeline(client, ManualClock(), random.Random(1)).complete(
+                make_account(vendor.url), ASK, OWN
+            )
     assert (caught.value.failure, caught.value.calls, len(vendor.received)) == (Failure.SERVER_ERROR, 3, 3)
 
 
@@ -63,14 +69,14 @@ async def test_what_waiting_cannot_mend_is_not_sent_again(client, make_account, 
     clock = ManualClock()
     async with upstream(http("no", status)) as vendor:
         with pytest.raises(ProviderError) as caught:
-            await Pipeline(client, clock, random.Random(1)).complete(make_account(vendor.url), ASK)
+            await Pipeline(client, clock, random.Random(1)).complete(make_account(vendor.url), ASK, OWN)
     assert (caught.value.calls, len(vendor.received), clock.sleeps) == (1, 1, [])
 
 
 async def test_retry_after_is_a_minimum_wait(client, make_account):
     clock = ManualClock()
     async with upstream(http("slow down", 429, retry_after="7"), GOOD) as vendor:
-        await Pipeline(client, clock, random.Random(3)).complete(make_account(vendor.url), ASK)
+        await Pipeline(client, clock, random.Random(3)).complete(make_account(vendor.url), ASK, OWN)
     assert 7 <= clock.sleeps[0] <= 10.5
 
 
@@ -91,7 +97,7 @@ async def test_no_more_calls_at_once_than_the_provider_allows_and_none_while_a_r
         pipeline = Pipeline(client, SystemClock(), random.Random(1))
         async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
             for _ in range(12):
-                tasks.create_task(pipeline.complete(shop, ASK))
+                tasks.create_task(pipeline.complete(shop, ASK, OWN))
     assert (most, len(vendor.received)) == (3, 12)
 
 
@@ -106,10 +112,10 @@ async def test_a_sleeping_retry_leaves_its_slot_to_others(client, make_account):
     async with upstream(http("no", 500), GOOD) as vendor:
         shop = make_account(vendor.url, concurrency=1)
         pipeline = Pipeline(client, Patient(), random.Random(1))
-        first = asyncio.create_task(pipeline.complete(shop, ASK))
+        first = asyncio.create_task(pipeline.complete(shop, ASK, OWN))
         async with asyncio.timeout(5):
             await sleeping.wait()
-            assert (await pipeline.complete(shop, ASK)).text == "four"
+            assert (await pipeline.complete(shop, ASK, OWN)).text == "four"
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
@@ -119,27 +125,7 @@ async def test_a_changed_concurrency_counts_from_the_next_call(client, make_acco
     async with upstream(GOOD) as vendor:
         pipeline = Pipeline(client, ManualClock(), random.Random(1))
         shop = make_account(vendor.url, concurrency=1)
-        await pipeline.complete(shop, ASK)
+        await pipeline.complete(shop, ASK, OWN)
         bigger = make_account(vendor.url, provider_id=shop.provider_id, concurrency=9)
-        await pipeline.complete(bigger, ASK)
-        assert pipeline._limits[shop.provider_id].limit == 9
-
-
-async def test_the_limits_of_providers_no_longer_used_make_room(client, make_account):
-    async with upstream(GOOD) as vendor:
-        pipeline = Pipeline(client, ManualClock(), random.Random(1))
-        for _ in range(MOST_LIMITS + 5):
-            pipeline._limit(make_account(vendor.url))
-        await pipeline.complete(make_account(vendor.url), ASK)
-        assert len(pipeline._limits) == MOST_LIMITS
-
-
-async def test_a_full_queue_is_a_failure_that_names_the_remedy(client, make_account):
-    async with upstream(GOOD) as vendor:
-        shop = make_account(vendor.url, max_retries=0)
-        pipeline = Pipeline(client, ManualClock(), random.Random(1))
-        limit = pipeline._limit(shop)
-        limit.held, limit._max_waiting = shop.concurrency, 0
-        with pytest.raises(ProviderError, match="raise its concurrency") as caught:
-            await pipeline.complete(shop, ASK)
-    assert (caught.value.failure, caught.value.calls, vendor.received) == (Failure.RATE_LIMITED, 0, [])
+        await pipeline.complete(bigger, ASK, OWN)
+        assert [circuit.slots for circuit in pipeline.circuits()] == [9]

@@ -16,6 +16,7 @@ from tiebreak.experiments.model import Experiment
 from tiebreak.ids import new_id
 from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.postgres import Database
+from tiebreak.infrastructure.resilience.breaker import BreakerConfig
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.providers import service as providers
 from tiebreak.providers.pipeline import Pipeline
@@ -177,10 +178,14 @@ async def until_done(database: Database, run: Run, done: int, within: float = 30
 
 
 @asynccontextmanager
-async def working(database: Database, *, cancel: bool = False, **options: Any) -> AsyncIterator[Worker]:
+async def working(
+    database: Database, *, cancel: bool = False, breaker: BreakerConfig | None = None, **options: Any
+) -> AsyncIterator[Worker]:
     """A worker at work while the block runs, then stopped or cancelled; retries wait milliseconds."""
     client = AiohttpClient("loopback")
-    pipeline = Pipeline(client, CLOCK, random.Random(7), Backoff(base=0.01, ceiling=0.02))
+    pipeline = Pipeline(
+        client, CLOCK, random.Random(7), backoff=Backoff(base=0.01, ceiling=0.02), breaker=breaker
+    )
     options = {"keyring": KEYRING, "lease_seconds": 5.0, "grace_seconds": 5.0} | options
     worker = Worker(database=database, pipeline=pipeline, clock=CLOCK, **options)
     task = asyncio.create_task(worker.run())

@@ -309,7 +309,7 @@ async def test_every_hot_statement_goes_by_index_even_for_a_run_the_planner_has_
     columns = ([k.position for k in keys], [k.variant for k in keys], [k.repeat for k in keys])
     renewed = await plan_of(connection, leases.RENEW, second.id, lease.token, 60.0, *columns)
     released = await plan_of(connection, leases.RELEASE, second.id, lease.token, *columns)
-    nothing = [[None] * 64] * 5 + [[1] * 64] + [[None] * 64] * 6
+    nothing = [[None] * 64] * 5 + [[1] * 64] + [[None] * 64] * 8
     finished = await plan_of(
         connection, leases.FINISH, second.id, lease.token, *columns, *nothing, "money", "requests", "time"
     )

@@ -23,7 +23,14 @@ def refusal(position: int, variant: int = 0, failure: str = Failure.AUTHENTICATI
 
 @pytest.mark.parametrize("failure", list(Failure))
 def test_failures_of_the_one_request_are_results(failure):
-    about_all = {"authentication", "not_found", "quota", "address_refused", "connection"}
+    about_all = {
+        "authentication",
+        "not_found",
+        "quota",
+        "address_refused",
+        "connection",
+        "circuit_open",
+    }
     assert hits_every_call(failure) == (failure in about_all)
     assert not hits_every_call(None)
     assert not hits_every_call("template")
@@ -71,3 +78,10 @@ def test_the_reason_says_what_happened_and_what_to_do(failure, remedy):
     text = reason(VARIANT, refusal(0, failure=failure))
     assert text.startswith("provider 'vendor' answered 401: bad key; ")
     assert remedy in text
+
+
+def test_what_opened_the_breaker_says_more_than_what_it_held_back():
+    refusals = Refusals()
+    for failure in (Failure.CIRCUIT_OPEN, Failure.CONNECTION, Failure.CIRCUIT_OPEN):
+        refusals.add(refusal(0, failure=failure))
+    assert refusals.telling(0).error == Failure.CONNECTION

@@ -9,7 +9,8 @@ from tests.runs.stage import definition
 from tiebreak.errors import InvalidInput
 from tiebreak.evaluation.model import Answer
 from tiebreak.ids import new_id
-from tiebreak.providers.model import ChatResponse, Message, Price, StopReason, Usage
+from tiebreak.providers.fallback import Answered, Fallback
+from tiebreak.providers.model import NOTHING, ChatResponse, Message, Origin, Price, StopReason, Usage
 from tiebreak.runs import scoring
 from tiebreak.runs.model import Plan, PlannedVariant, TaskKey
 
@@ -39,6 +40,10 @@ def response(**changes) -> ChatResponse:
     return ChatResponse(**values | changes)
 
 
+def own(answer: ChatResponse) -> Answered:
+    return Answered(answer, 0, ())
+
+
 def test_a_request_has_the_rendered_messages_and_the_parameters():
     request = writer(system="Today: {{ question }}", stream=True).request({"question": "2 + 2?"})
     assert request.model == "small"
@@ -57,8 +62,8 @@ def test_inputs_that_the_template_cannot_take_are_named():
 
 
 def test_a_price_needs_both_sides():
-    assert writer(input_price=Decimal(1)).price is None
-    assert writer(input_price=Decimal(1), output_price=Decimal(2)).price == Price(
+    assert writer(input_price=Decimal(1)).prices == (None,)
+    assert writer(input_price=Decimal(1), output_price=Decimal(2)).prices[0] == Price(
         Decimal(1), Decimal(2), "list"
     )
 
@@ -84,26 +89,52 @@ def test_checks_that_may_take_long_are_called_slow(check):
 
 
 def test_an_answer_becomes_a_row():
-    result = scoring.answered(KEY, response(first_token=0.02, calls=3), PRICE, "{}")
+    result = scoring.answered(KEY, own(response(first_token=0.02, calls=3)), PRICE, "{}")
     assert (result.key, result.text, result.error, result.calls) == (KEY, "It is 4", None, 3)
     assert (result.latency_us, result.first_token_us) == (50_100, 20_000)
     assert (result.input_tokens, result.output_tokens) == (1000, 10)
     assert result.cost_nano == 270_000
 
 
+def test_an_answer_that_came_along_with_another_was_paid_there_and_took_no_time_of_its_own():
+    draw = new_id()
+    along = response(origin=Origin.FLIGHT, billed=NOTHING, calls=0, draw=draw, first_token=0.1)
+    result = scoring.answered(KEY, own(along), PRICE, "{}")
+    assert (result.cost_nano, result.calls, result.latency_us, result.first_token_us) == (0, 0, None, None)
+    assert (result.input_tokens, result.output_tokens, result.draw) == (1000, 10, draw)
+    assert json.loads(result.events or "") == [{"event": "shared", "origin": "flight"}]
+
+
+def test_fallbacks_are_kept_in_their_order_with_an_answer_and_with_a_failure():
+    fallback = Fallback("vendor/small", "vendor/large", "server_error", 3)
+    event = {
+        "event": "fallback",
+        "from": "vendor/small",
+        "to": "vendor/large",
+        "failure": "server_error",
+        "calls": 3,
+    }
+    result = scoring.answered(KEY, Answered(response(), 1, (fallback,)), PRICE, "{}")
+    assert json.loads(result.events or "") == [event]
+    failed = scoring.failed(KEY, "timeout", "late", 5, "{}", fallbacks=(fallback, fallback))
+    assert json.loads(failed.events or "") == [event, event]
+    assert scoring.answered(KEY, own(response()), PRICE, "{}").events is None
+
+
 def test_cost_is_unknown_without_a_price_or_usage():
-    assert scoring.answered(KEY, response(), None, "{}").cost_nano is None
-    blind = scoring.answered(KEY, response(usage=None, finish_reason=None), PRICE, "{}")
+    assert scoring.answered(KEY, own(response()), None, "{}").cost_nano is None
+    blind = scoring.answered(KEY, own(response(usage=None, finish_reason=None)), PRICE, "{}")
     assert (blind.cost_nano, blind.input_tokens, blind.output_tokens, blind.finish_reason) == (None,) * 4
 
 
 def test_absurd_usage_fits_the_columns():
-    result = scoring.answered(KEY, response(usage=Usage(10**12, -5)), PRICE, "{}")
+    result = scoring.answered(KEY, own(response(usage=Usage(10**12, -5))), PRICE, "{}")
     assert (result.input_tokens, result.output_tokens) == (2**31 - 1, 0)
     assert result.cost_nano == 250_000_000_000_000 - 10_000
     rich = Price(Decimal(10**6), Decimal(0), "list")
     assert (
-        scoring.answered(KEY, response(usage=Usage(10**12, 0)), rich, "{}").cost_nano == scoring.MAX_COST_NANO
+        scoring.answered(KEY, own(response(usage=Usage(10**12, 0))), rich, "{}").cost_nano
+        == scoring.MAX_COST_NANO
     )
 
 
@@ -128,7 +159,7 @@ def test_what_cannot_be_stored_is_marked():
 
 
 def test_spending_counts_what_is_known():
-    results = [scoring.answered(KEY, response(), price, "{}") for price in (PRICE, None, PRICE)]
+    results = [scoring.answered(KEY, own(response()), price, "{}") for price in (PRICE, None, PRICE)]
     assert scoring.spent(results) == 540_000
 
 
@@ -141,5 +172,5 @@ def test_spending_counts_what_is_known():
     ],
 )
 def test_the_ending_is_kept_in_one_word_for_all_vendors_where_there_is_one(reason, word, kept):
-    ended = scoring.answered(KEY, response(finish_reason=reason, vendor_reason=word), PRICE, "{}")
+    ended = scoring.answered(KEY, own(response(finish_reason=reason, vendor_reason=word)), PRICE, "{}")
     assert ended.finish_reason == kept

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiebreak.analytics.analysis import decides, metrics_of
-from tiebreak.analytics.model import Cell, Evidence, Gap, Tally
+from tiebreak.analytics.model import Cell, Detours, Evidence, Gap, Tally
 from tiebreak.analytics.statistics.paired import Pairs
 from tiebreak.analytics.wording import percent
 from tiebreak.experiments.definition import Definition
@@ -47,6 +47,19 @@ def troubles(
     errors_decide = any(decides(definition, m) for m in metrics_of(definition) if m.name == "error")
     found = [] if errors_decide else list(_failing(definition, tallies, evidence))
     return [*found, *_unscored(definition, tallies), *_uneven(gaps)]
+
+
+def diverted(definition: Definition, detours: Mapping[str, Detours]) -> Iterator[Trouble]:
+    """A variant whose answers come from another model gets neither credit nor blame for them."""
+    for variant in definition.variants:
+        detour = detours.get(variant.key, Detours())
+        if detour.fallbacks > MOST_MISSING * detour.answers:
+            part = percent(round(detour.fallbacks / detour.answers, 3))
+            yield Trouble(
+                f"{part} of the answers of {variant.key} are another model's: {variant.model} failed and its "
+                "fallback answered",
+                REMEDIES["failed"],
+            )
 
 
 def _failing(

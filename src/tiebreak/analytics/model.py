@@ -1,7 +1,7 @@
 """What the results of a test are made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -54,15 +54,26 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Detours:
+    """Answers of one variant that were not a draw of its own model for this request alone: another model gave them after
+    the first had failed, or they came along with an equal request's."""
+
+    answers: int = 0
+    fallbacks: int = 0
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The ended tasks of a run.
 
     `values` has one row per variant and one column per item for each metric: the mean over the item's repeats that
-    have a value, NaN without one.
+    have a value, NaN without one. Items that share an answer are one column. `detours` are by variant.
     """
 
     values: Mapping[str, NDArray[np.float64]]
     tallies: Mapping[Cell, Tally]
+    detours: Mapping[str, Detours] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +190,4 @@ class Results:
     evidence: tuple[Evidence, ...]
     levels: Mapping[Cell, Level]
     verdict: Verdict
+    detours: Mapping[str, Detours]

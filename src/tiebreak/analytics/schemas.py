@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tiebreak.analytics.decide import collecting
 from tiebreak.analytics.levels import alpha_of
-from tiebreak.analytics.model import Evidence, Results, Summary, Verdict, VerdictKind
+from tiebreak.analytics.model import Detours, Evidence, Results, Summary, Verdict, VerdictKind
 from tiebreak.analytics.wording import unit_of
 from tiebreak.experiments.definition import Decision, Role
 from tiebreak.experiments.model import ExperimentState
@@ -75,7 +75,9 @@ class VariantResult(BaseModel):
 
     key: str = Field(examples=["large"])
     model: str = Field(description="provider/model", examples=["openai/gpt-5-mini"])
-    n: int = Field(description="Items with at least one response")
+    n: int = Field(description="Items with at least one response; those that share an answer count as one")
+    fallbacks: int = Field(description="Answers that another model gave, because this one had failed")
+    shared: int = Field(description="Answers that came along with an equal request's")
     metrics: dict[str, MetricResult]
 
 
@@ -236,5 +238,15 @@ def _variants(results: Results, *, hidden: bool) -> list[VariantResult]:
         mine = {s.cell.metric: s for s in results.summaries if s.cell.variant == variant.key}
         metrics = {name: MetricResult.of(s, level, hidden=hidden) for name, s in mine.items()}
         # Every ended response has the measure `error`, so its n counts the items that were answered at all.
-        shown.append(VariantResult(key=variant.key, model=variant.model, n=mine["error"].n, metrics=metrics))
+        detour = results.detours.get(variant.key, Detours())
+        shown.append(
+            VariantResult(
+                key=variant.key,
+                model=variant.model,
+                n=mine["error"].n,
+                fallbacks=detour.fallbacks,
+                shared=detour.shared,
+                metrics=metrics,
+            )
+        )
     return shown

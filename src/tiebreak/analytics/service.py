@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.analytics import analysis, levels, store
 from tiebreak.analytics.decide import decide
-from tiebreak.analytics.health import troubles
+from tiebreak.analytics.health import diverted, troubles
 from tiebreak.analytics.model import Observed, Results, RunSummary
 from tiebreak.experiments import service as experiments
 from tiebreak.experiments.model import Experiment
@@ -27,7 +27,8 @@ async def results(tx: AsyncConnection, id_or_slug: str, *, at: datetime) -> Resu
     if run is None:
         observed = store.nothing(variants, metrics)
     else:
-        observed = await store.observe(tx, run.id, variants, metrics)
+        shared = definition.share_responses
+        observed = await store.observe(tx, run.id, variants, metrics, shared=shared)
     # Tens of thousands of items take longer than an event loop may stand still.
     return await asyncio.to_thread(assess, experiment, run, observed, at)
 
@@ -38,6 +39,9 @@ def assess(experiment: Experiment, run: RunSummary | None, observed: Observed, a
     summaries = tuple(analysis.summarize(definition, observed))
     evidence = tuple(analysis.compare_all(definition, observed))
     shared = levels.share(definition, evidence)
-    found = troubles(definition, observed.tallies, evidence, tuple(analysis.gaps(definition, observed)))
+    found = [
+        *diverted(definition, observed.detours),
+        *troubles(definition, observed.tallies, evidence, tuple(analysis.gaps(definition, observed))),
+    ]
     verdict = decide(definition, run, evidence, shared, found)
-    return Results(experiment, definition, run, at, summaries, evidence, shared, verdict)
+    return Results(experiment, definition, run, at, summaries, evidence, shared, verdict, observed.detours)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
     ColumnElement,
     Double,
@@ -24,7 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tiebreak.analytics.model import Cell, Observed, RunSummary, Tally
+from tiebreak.analytics import clusters
+from tiebreak.analytics.model import Cell, Detours, Observed, RunSummary, Tally
 from tiebreak.experiments.definition import Definition, Metric
 from tiebreak.runs.model import RunState
 from tiebreak.runs.tables import run_tasks, runs
@@ -88,22 +90,31 @@ async def latest_run(tx: AsyncConnection, test_id: UUID) -> RunSummary | None:
 
 
 async def observe(
-    tx: AsyncConnection, run_id: UUID, variants: Sequence[str], metrics: Sequence[Metric]
+    tx: AsyncConnection, run_id: UUID, variants: Sequence[str], metrics: Sequence[Metric], *, shared: bool
 ) -> Observed:
-    """Item values of every metric, and why some responses have none."""
+    """Item values of every metric, and why some responses have none. `shared` says that requests may share answers."""
     folded = (await tx.execute(_items(run_id, metrics))).all()
     reasons = (await tx.execute(_check_reasons(run_id))).all()
     failures = (await tx.execute(_failures(run_id))).all()
+    detours = (await tx.execute(_detours(run_id))).all()
+    every = _positions(folded)
+    values = _values(folded, every, len(variants), metrics)
+    if shared:
+        draws = (await tx.execute(_draws(run_id))).all()
+        labels = clusters.clusters(every, [(position, draw) for position, draw in draws])
+        values = {name: clusters.folded(rows, labels) for name, rows in values.items()}
     return Observed(
-        values=_values(folded, len(variants), metrics),
+        values=values,
         tallies=_tallies(folded, reasons, failures, variants, metrics),
+        detours={variants[place]: Detours(*counts) for place, *counts in detours},
     )
 
 
 def nothing(variants: Sequence[str], metrics: Sequence[Metric]) -> Observed:
     """What there is to see before the first run."""
     return Observed(
-        values=_values([], len(variants), metrics), tallies=_tallies([], [], [], variants, metrics)
+        values=_values([], _positions([]), len(variants), metrics),
+        tallies=_tallies([], [], [], variants, metrics),
     )
 
 
@@ -169,10 +180,32 @@ def _failures(run_id: UUID) -> Select[*tuple[Any, ...]]:
     )
 
 
+def _detours(run_id: UUID) -> Select[*tuple[Any, ...]]:
+    """How many answers each variant has, and how many of them came from elsewhere."""
+    fell, shared = (TASK.events.contains([{"event": event}]) for event in ("fallback", "shared"))
+    return (
+        select(TASK.variant, func.count(), func.count().filter(fell), func.count().filter(shared))
+        .where(TASK.run_id == run_id, TASK.state == "done", TASK.error.is_(None))
+        .group_by(TASK.variant)
+    )
+
+
+def _draws(run_id: UUID) -> Select[*tuple[Any, ...]]:
+    """Which items have which draws."""
+    return select(TASK.position, TASK.draw).where(
+        TASK.run_id == run_id, TASK.state == "done", TASK.draw.is_not(None)
+    )
+
+
+def _positions(folded: Fetched) -> NDArray[np.int64]:
+    """The items with an ended task under any variant, in order."""
+    held = [np.asarray(row.positions, dtype=np.int64) for row in folded]
+    return np.unique(np.concatenate(held or [np.empty(0, dtype=np.int64)]))
+
+
 def _values(
-    folded: Fetched, variants: int, metrics: Sequence[Metric]
-) -> dict[str, np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    every = np.unique(np.concatenate([np.asarray(row.positions) for row in folded] or [np.empty(0)]))
+    folded: Fetched, every: NDArray[np.int64], variants: int, metrics: Sequence[Metric]
+) -> dict[str, NDArray[np.float64]]:
     values = {metric.name: np.full((variants, every.size), np.nan) for metric in metrics}
     for row in folded:
         places = np.searchsorted(every, np.asarray(row.positions))

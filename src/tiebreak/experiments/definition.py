@@ -44,15 +44,21 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+ModelName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}/\S{1,200}$",
+        description="provider/model",
+        examples=["openai/gpt-5-mini"],
+    ),
+]
+
+
 class Variant(_Part):
     """Model + prompt + parameters. The first variant of a test is the control."""
 
     key: Key
-    model: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}/\S{1,200}$",
-        description="provider/model",
-        examples=["openai/gpt-5-mini"],
-    )
+    model: ModelName
     prompt: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}(@[1-9][0-9]{0,8})?$",
@@ -66,11 +72,19 @@ class Variant(_Part):
         default=None, max_length=200_000, description="The system message, with `template`"
     )
     parameters: dict[str, JsonValue] = Field(default_factory=dict, examples=[{"temperature": 0.2}])
+    fallback: list[ModelName] = Field(
+        default_factory=list,
+        max_length=5,
+        description="Asked in this order when the model before failed; each time it happens is recorded",
+    )
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
         if (self.prompt is None) == (self.template is None):
             raise ValueError(f"variant {self.key!r} needs either `prompt` or `template`")
+        asked = [self.model, *self.fallback]
+        if len(set(asked)) < len(asked):
+            raise ValueError(f"variant {self.key!r} asks a model twice; `fallback` names other ones")
         if self.system is not None and self.template is None:
             raise ValueError(
                 f"variant {self.key!r}: `system` goes with `template`; a stored prompt has its own"
@@ -154,6 +168,10 @@ class Definition(_Part):
     level: float = Field(default=0.95, ge=0.5, lt=1, description="Of every interval")
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     repeats: int = Field(default=1, ge=1, le=1000)
+    share_responses: bool = Field(
+        default=False,
+        description="Equal requests of a variant share one answer; it is recorded which, and they count as one",
+    )
     concurrency: int = Field(default=8, ge=1, le=1000)
     budget: Budget = Budget()
 
@@ -171,6 +189,8 @@ class Definition(_Part):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what} {min(twice)!r} is defined twice")
+        if self.share_responses and self.repeats > 1:
+            raise ValueError("share_responses makes repeats equal; leave one of the two out")
         primaries = [metric for metric in self.metrics if metric.role is Role.PRIMARY]
         if not primaries:
             raise ValueError("one metric must have `role: primary`")

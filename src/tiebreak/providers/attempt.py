@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from tiebreak.clock import Clock
 from tiebreak.infrastructure.connections.http import (
@@ -54,22 +54,34 @@ _FAILURES: Final[dict[type[HttpError], Failure]] = {
 
 
 def _unreached(account: Account, error: HttpError) -> ProviderError:
-    """A transport failure in the words of a call; a refused address put nothing on the wire."""
-    failure = _FAILURES[type(error)]
+    """A transport failure in the words of a call; a refused address, or a wait for one of our own connections, put
+    nothing on the wire."""
+    crowded = isinstance(error, TimedOut) and error.phase == "pool"
+    failure = Failure.RATE_LIMITED if crowded else _FAILURES[type(error)]
     return (StaleConnection if isinstance(error, Stale) else ProviderError)(
         failure,
         f"provider {account.name!r}: {error}",
-        calls=0 if failure is Failure.ADDRESS_REFUSED else 1,
+        calls=0 if failure is Failure.ADDRESS_REFUSED or crowded else 1,
     )
+
+
+class Place(Protocol):
+    """Who holds the place that an attempt takes."""
+
+    def waited(self, seconds: float) -> None:
+        """The attempt waited so long for a connection, because all were in use."""
+        ...
 
 
 @asynccontextmanager
 async def _answer(
-    http: HttpClient, account: Account, outgoing: HttpRequest, clock: Clock
+    http: HttpClient, account: Account, outgoing: HttpRequest, clock: Clock, place: Place | None = None
 ) -> AsyncIterator[HttpResponse]:
     """A successful answer while the block runs; every failure on the way as a `ProviderError`."""
     try:
         async with http.send(outgoing) as response:
+            if place is not None and response.waited:
+                place.waited(response.waited)
             if not 200 <= response.status < 300:
                 raise await _refused(account, response, clock)
             yield response
@@ -90,7 +102,9 @@ def _is_stream(response: HttpResponse) -> bool:
     return "event-stream" in response.headers.get("content-type", "")
 
 
-async def call(http: HttpClient, account: Account, request: ChatRequest, clock: Clock) -> ChatResponse:
+async def call(
+    http: HttpClient, account: Account, request: ChatRequest, clock: Clock, place: Place | None = None
+) -> ChatResponse:
     """One attempt at a chat completion, streamed on the wire if the request says so.
 
     Raises:
@@ -99,7 +113,7 @@ async def call(http: HttpClient, account: Account, request: ChatRequest, clock: 
     adapter = adapter_of(account.dialect)
     outgoing = adapter.encode(account, request)
     began = clock.monotonic()
-    async with _answer(http, account, outgoing, clock) as response:
+    async with _answer(http, account, outgoing, clock, place) as response:
         stated = rate_limits(response.headers, clock.now())
         if request.stream and _is_stream(response):
             answer = await _assembled(account, adapter.stream(account, request), response, began, clock)
@@ -110,8 +124,8 @@ async def call(http: HttpClient, account: Account, request: ChatRequest, clock: 
 
 
 async def stream(
-    http: HttpClient, account: Account, request: ChatRequest, clock: Clock
-) -> AsyncIterator[StreamEvent]:
+    http: HttpClient, account: Account, request: ChatRequest, clock: Clock, place: Place | None = None
+) -> AsyncGenerator[StreamEvent, None]:
     """One attempt, event by event; the last is `StreamEnd`, and without it the answer is not whole. Close the iterator
     (`contextlib.aclosing`) to leave early: that closes the connection, which is used again after an answer read to its
     end.
@@ -122,7 +136,7 @@ async def stream(
     adapter = adapter_of(account.dialect)
     outgoing = adapter.encode(account, request)
     began = clock.monotonic()
-    async with _answer(http, account, outgoing, clock) as response:
+    async with _answer(http, account, outgoing, clock, place) as response:
         if not _is_stream(response):
             body = await response.read()
             for event in events_of(adapter.decode(account, request, body, clock.monotonic() - began)):
@@ -176,7 +190,11 @@ async def _assembled(
 
 
 async def embed(
-    http: HttpClient, account: Account, request: EmbeddingRequest, clock: Clock
+    http: HttpClient,
+    account: Account,
+    request: EmbeddingRequest,
+    clock: Clock,
+    place: Place | None = None,
 ) -> EmbeddingResponse:
     """One attempt at vectors for texts.
 
@@ -186,7 +204,7 @@ async def embed(
     adapter = adapter_of(account.dialect)
     outgoing = adapter.encode_embeddings(account, request)
     began = clock.monotonic()
-    async with _answer(http, account, outgoing, clock) as response:
+    async with _answer(http, account, outgoing, clock, place) as response:
         stated = rate_limits(response.headers, clock.now())
         body = await response.read()
     answer = adapter.decode_embeddings(account, request, body, clock.monotonic() - began)

@@ -268,10 +268,23 @@ class Sample:
     vendor_reason: str | None = None  # why it ended, in the vendor's own word
 
 
+class Origin(StrEnum):
+    """How a request got its answer."""
+
+    CALL = "call"  # a call of its own
+    BATCH = "batch"  # a call that several requests shared, each with a part of its own
+    FLIGHT = "flight"  # the answer to an equal request that was under way
+    CACHE = "cache"  # the answer to an equal request that had been answered
+
+
+NOTHING = Usage(0, 0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
-    """What came back. Times in seconds; `first_token` only when streamed; `calls` counts attempts on the wire; `usage`
-    covers every sample."""
+    """What came back. Times in seconds; `first_token` only when streamed; `calls` counts attempts on the wire that this
+    request made; `usage` covers every sample and `billed`, where it differs, is the part of it that this request pays for.
+    Answers with one `draw` are one answer of the model; only shared ones have it."""
 
     text: str
     finish_reason: StopReason | None
@@ -284,6 +297,14 @@ class ChatResponse:
     vendor_reason: str | None = None
     further: tuple[Sample, ...] = ()  # beside the first, when `n` asked for more
     limits: RateLimits | None = None
+    billed: Usage | None = None
+    origin: Origin = Origin.CALL
+    draw: UUID | None = None
+
+    @property
+    def paid(self) -> Usage | None:
+        """The tokens that this request pays for."""
+        return self.usage if self.billed is None else self.billed
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -357,6 +378,14 @@ class EmbeddingResponse:
     latency: float
     calls: int = 1
     limits: RateLimits | None = None
+    billed: Usage | None = None
+    origin: Origin = Origin.CALL
+    draw: UUID | None = None
+
+    @property
+    def paid(self) -> Usage | None:
+        """The tokens that this request pays for."""
+        return self.usage if self.billed is None else self.billed
 
 
 class Blame(StrEnum):
@@ -382,6 +411,7 @@ class Failure(StrEnum):
     MALFORMED = "malformed"  # an answer that does not hold what the dialect promises
     ADDRESS_REFUSED = "address_refused"  # policy: the connected address is not allowed
     CONTENT_REFUSED = "content_refused"  # policy: the vendor's filter did not take the prompt
+    CIRCUIT_OPEN = "circuit_open"  # held back by the breaker: the vendor failed just before
 
     @property
     def fault(self) -> Blame:
@@ -398,7 +428,14 @@ _BLAME = {
     Failure.CONTENT_REFUSED: Blame.POLICY,
 }
 RETRYABLE = frozenset(
-    {Failure.RATE_LIMITED, Failure.SERVER_ERROR, Failure.TIMEOUT, Failure.CONNECTION, Failure.MALFORMED}
+    {
+        Failure.RATE_LIMITED,
+        Failure.SERVER_ERROR,
+        Failure.TIMEOUT,
+        Failure.CONNECTION,
+        Failure.MALFORMED,
+        Failure.CIRCUIT_OPEN,
+    }
 )
 
 

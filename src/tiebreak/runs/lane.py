@@ -22,6 +22,7 @@ from tiebreak.runs.work import Work
 DRY_WAIT: Final = 0.5  # seconds until the next claim when there was nothing to claim
 MOST_COMMITTED: Final = 500  # results in one transaction
 GATHER_WAIT: Final = 0.01  # seconds for more to land before a small batch is committed
+OUTAGE_PATIENCE: Final = 90.0  # seconds that a call waits for a vendor that was there and is away
 ABANDON_WAIT: Final = 1.0  # seconds for giving tasks back when the lane is cut short
 
 log = structlog.get_logger(__name__)
@@ -131,7 +132,9 @@ class Lane:
         """One call after the other, so that the next one leaves before other answers are looked at."""
         while task is not None:
             try:
-                result = await self._work.answer(task)
+                # Who has never answered is more likely misconfigured than away: that is to be told at once.
+                patient = self._refusals.has_answered(task.key.variant)
+                result = await self._work.answer(task, patience=OUTAGE_PATIENCE if patient else 0.0)
             finally:
                 self._shelf.flying -= 1
             self._land(result)
@@ -140,7 +143,7 @@ class Lane:
     def _land(self, result: Result) -> None:
         if refusals.hits_every_call(result.error):
             if self._refusals.add(result):
-                self._refuse(result)
+                self._refuse(self._refusals.telling(result.key.variant))
         else:
             if result.error is None:
                 self._shelf.landed += self._refusals.answered(result.key.variant)

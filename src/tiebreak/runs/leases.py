@@ -97,17 +97,19 @@ FINISH = """
 with given as materialized (
     select $1::uuid as run_id, * from unnest(
         $3::int[], $4::smallint[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::smallint[], $12::bigint[], $13::bigint[], $14::int[], $15::int[], $16::bigint[], $17::jsonb[]
+        $11::smallint[], $12::bigint[], $13::bigint[], $14::int[], $15::int[], $16::bigint[], $17::jsonb[],
+        $18::jsonb[], $19::uuid[]
     ) u (
         position, variant, repeat, model, text, finish_reason, error, error_detail,
-        calls, latency_us, first_token_us, input_tokens, output_tokens, cost_nano, scores
+        calls, latency_us, first_token_us, input_tokens, output_tokens, cost_nano, scores, events, draw
     )
 ), ended as (
     update run_tasks t
     set state = 'done', lease_until = null, ended_at = now(), model = g.model, text = g.text,
         finish_reason = g.finish_reason, error = g.error, error_detail = g.error_detail, calls = g.calls,
         latency_us = g.latency_us, first_token_us = g.first_token_us, input_tokens = g.input_tokens,
-        output_tokens = g.output_tokens, cost_nano = g.cost_nano, scores = g.scores
+        output_tokens = g.output_tokens, cost_nano = g.cost_nano, scores = g.scores,
+        events = g.events, draw = g.draw
     from given g
     where t.run_id = g.run_id and t.position = g.position and t.variant = g.variant and t.repeat = g.repeat
       and t.lease_token = $2 and t.lease_until is not null
@@ -156,9 +158,9 @@ with given as materialized (
         b.reason as budget_reason
     from totals t
     cross join lateral (
-        select case when t.cost_nano >= t.max_cost_nano then $18
-                    when t.calls >= t.max_requests then $19
-                    when t.active_ms >= t.max_seconds::bigint * 1000 then $20 end as reason
+        select case when t.cost_nano >= t.max_cost_nano then $20
+                    when t.calls >= t.max_requests then $21
+                    when t.active_ms >= t.max_seconds::bigint * 1000 then $22 end as reason
     ) b
 ), moved as (
     update runs r
@@ -299,6 +301,8 @@ async def finish(connection: asyncpg.Connection, lease: Lease, results: Sequence
         [r.output_tokens for r in results],
         [r.cost_nano for r in results],
         [r.scores for r in results],
+        [r.events for r in results],
+        [r.draw for r in results],
         *reasons,
     )
     if row is None:

@@ -23,18 +23,14 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-class PlannedVariant(BaseModel):
-    """A variant with every reference resolved when the run began."""
+class PlannedModel(BaseModel):
+    """A provider's model as it was when the run began."""
 
     model_config = ConfigDict(frozen=True)
 
-    key: str
     provider_id: UUID
     provider: str
     model: str
-    system: str | None
-    template: str
-    parameters: dict[str, Any]
     # US dollars per million tokens as the run began; None when the model has no known price.
     input_price: Decimal | None = None
     output_price: Decimal | None = None
@@ -44,6 +40,21 @@ class PlannedVariant(BaseModel):
         if self.input_price is None or self.output_price is None:
             return None
         return Price(self.input_price, self.output_price, "list")
+
+
+class PlannedVariant(PlannedModel):
+    """A variant with every reference resolved when the run began."""
+
+    key: str
+    system: str | None
+    template: str
+    parameters: dict[str, Any]
+    fallback: list[PlannedModel] = []
+
+    @property
+    def models(self) -> list[PlannedModel]:
+        """All it may ask, in this order."""
+        return [self, *self.fallback]
 
 
 class Plan(BaseModel):
@@ -126,6 +137,8 @@ class Result:
     output_tokens: int | None
     cost_nano: int | None
     scores: str  # JSON: {"<metric>": [value or null, reason or null]}
+    events: str | None = None  # JSON: [{"event": "fallback" or "shared", …}], in the order they happened
+    draw: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +162,5 @@ class Transcript:
     output_tokens: int | None
     cost_nano: int | None
     scores: dict[str, list[Any]] | None
+    events: list[dict[str, Any]] | None
     ended_at: datetime | None

@@ -18,7 +18,7 @@ from tiebreak.providers import service as providers
 from tiebreak.providers.adapters.parameters import RESERVED
 from tiebreak.providers.dialects import untranslatable
 from tiebreak.providers.model import ChatRequest, Message, Provider
-from tiebreak.runs.model import Plan, PlannedVariant
+from tiebreak.runs.model import Plan, PlannedModel, PlannedVariant
 
 MAX_TASKS: Final = 2_000_000
 STREAMED_METRIC: Final = "time_to_first_token_ms"
@@ -75,26 +75,40 @@ async def _dataset(tx: AsyncConnection, definition: Definition) -> tuple[Dataset
 
 
 async def _plan(tx: AsyncConnection, variant: Variant) -> PlannedVariant:
-    name, _, model = variant.model.partition("/")
-    try:
-        provider = await providers.by_name(tx, name)
-    except NotFound as exc:
-        raise InvalidInput(exc.detail, faults=[Fault("/model", exc.detail)]) from exc
     for parameter in variant.parameters:
         if parameter in RESERVED:
             message = f"parameter {parameter!r} cannot be set: {RESERVED[parameter]}"
             raise InvalidInput(message, faults=[Fault(f"/parameters/{parameter}", message)])
     system, text = await _prompt(tx, variant)
-    _require_words(provider, model, variant, system)
-    price = await providers.price(tx, provider, model)
+    planned = await _plan_model(tx, variant.model, "/model", variant, system)
+    fallback = [
+        await _plan_model(tx, named, f"/fallback/{place}", variant, system)
+        for place, named in enumerate(variant.fallback)
+    ]
     return PlannedVariant(
+        **planned.model_dump(),
         key=variant.key,
-        provider_id=provider.id,
-        provider=name,
-        model=model,
         system=system,
         template=text,
         parameters=variant.parameters,
+        fallback=fallback,
+    )
+
+
+async def _plan_model(
+    tx: AsyncConnection, named: str, pointer: str, variant: Variant, system: str | None
+) -> PlannedModel:
+    name, _, model = named.partition("/")
+    try:
+        provider = await providers.by_name(tx, name)
+    except NotFound as exc:
+        raise InvalidInput(exc.detail, faults=[Fault(pointer, exc.detail)]) from exc
+    _require_words(provider, model, variant, system)
+    price = await providers.price(tx, provider, model)
+    return PlannedModel(
+        provider_id=provider.id,
+        provider=name,
+        model=model,
         input_price=price.input if price else None,
         output_price=price.output if price else None,
     )
@@ -161,7 +175,8 @@ def _require_size(layout: Layout) -> None:
 
 def unpriced(plan: Plan) -> list[str]:
     """The models whose price is not known, as `provider/model`."""
-    return sorted({f"{v.provider}/{v.model}" for v in plan.variants if v.price() is None})
+    every = [model for variant in plan.variants for model in variant.models]
+    return sorted({f"{each.provider}/{each.model}" for each in every if each.price() is None})
 
 
 def require_prices(plan: Plan, max_cost: float | None) -> None:

@@ -12,6 +12,7 @@ _REMEDIES: dict[str, str] = {
     Failure.QUOTA: "top the account up, then resume",
     Failure.ADDRESS_REFUSED: "change its base URL or TIEBREAK_OUTBOUND, then resume",
     Failure.CONNECTION: "see that it runs and can be reached, then resume",
+    Failure.CIRCUIT_OPEN: "resume when the vendor is back",
 }
 
 
@@ -38,6 +39,11 @@ class Refusals:
         held = self._held.setdefault(result.key.variant, [])
         held.append(result)
         return len(held) >= PATIENCE
+
+    def telling(self, variant: int) -> Result:
+        """The held one of this variant that says most: what opened a breaker, before what the breaker held back."""
+        held = self._held[variant]
+        return next((result for result in held if result.error != Failure.CIRCUIT_OPEN), held[0])
 
     def answered(self, variant: int) -> list[Result]:
         """The variant got an answer: what was held of it are results after all."""

@@ -139,6 +139,28 @@ class ScoreDocument(BaseModel):
     reason: str | None
 
 
+class TaskEvent(BaseModel):
+    """Something that happened on the way to a response. It never changes which variant the response counts for."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    event: Literal["fallback", "shared"]
+    source: str | None = Field(
+        default=None,
+        alias="from",
+        description="Of a fallback: the model that failed",
+        examples=["openai/gpt-5"],
+    )
+    target: str | None = Field(default=None, alias="to", description="Of a fallback: the model asked next")
+    failure: str | None = Field(default=None, description="Of a fallback: why", examples=["server_error"])
+    calls: int | None = Field(
+        default=None, description="Of a fallback: the attempts at the model that failed"
+    )
+    origin: Literal["cache", "flight"] | None = Field(
+        default=None, description="Of a shared answer: given before, or under way for an equal request"
+    )
+
+
 class TaskDocument(BaseModel):
     """One call of a run: what was asked of which variant, and what came of it."""
 
@@ -163,6 +185,7 @@ class TaskDocument(BaseModel):
     output_tokens: int | None
     cost_usd: float | None
     scores: dict[str, ScoreDocument]
+    events: list[TaskEvent] = Field(description="What happened on the way; empty when nothing did")
     ended_at: datetime | None
 
     @classmethod
@@ -189,5 +212,6 @@ class TaskDocument(BaseModel):
             output_tokens=task.output_tokens,
             cost_usd=None if task.cost_nano is None else task.cost_nano / NANO,
             scores={name: ScoreDocument(value=value, reason=why) for name, (value, why) in scores.items()},
+            events=[TaskEvent.model_validate(event) for event in task.events or ()],
             ended_at=task.ended_at,
         )

@@ -9,13 +9,16 @@ from tiebreak.evaluation import checks as evaluation_checks
 from tiebreak.evaluation.model import Answer, Score
 from tiebreak.experiments.definition import Definition
 from tiebreak.prompts import template
-from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Price
+from tiebreak.providers.fallback import Answered, Fallback
+from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Origin, Price
 from tiebreak.runs.model import Plan, PlannedVariant, Result, TaskKey
 
 MAX_DETAIL = 500  # characters of an error's text that are kept
 MAX_INTEGER = 2**31 - 1
 MAX_COST_NANO = 10**15  # a million dollars for one answer: beyond it, a count of tokens is not believed
 TEMPLATE_FAILURE = "template"  # stored beside the words of providers.model.Failure
+
+ANOTHERS = frozenset({Origin.CACHE, Origin.FLIGHT})  # answers that came along with another request's
 
 Check = tuple[str, Callable[[Answer], Score]]
 
@@ -49,7 +52,7 @@ class Writer:
     variant: PlannedVariant
     template: Callable[[dict[str, object]], str]
     system: Callable[[dict[str, object]], str] | None
-    price: Price | None
+    prices: tuple[Price | None, ...]  # of the variant's models in their order
     stream: bool
 
     def request(self, inputs: dict[str, object]) -> ChatRequest:
@@ -70,7 +73,7 @@ def build_writers(plan: Plan) -> tuple[Writer, ...]:
             variant,
             template.compile(variant.template),
             None if variant.system is None else template.compile(variant.system),
-            variant.price(),
+            tuple(model.price() for model in variant.models),
             plan.stream,
         )
         for variant in plan.variants
@@ -92,10 +95,32 @@ def _microseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1e6)
 
 
-def answered(key: TaskKey, response: ChatResponse, price: Price | None, scores: str) -> Result:
-    """A task that got its answer. Cost is unknown where the price or the usage is."""
-    usage = response.usage
-    cost = price.cost_nano(usage) if price is not None and usage is not None else None
+def _events(fallbacks: Sequence[Fallback], response: ChatResponse | None) -> str | None:
+    """What happened on the way, as the row keeps it."""
+    events = [
+        {
+            "event": "fallback",
+            "from": fallback.source,
+            "to": fallback.target,
+            "failure": fallback.failure,
+            "calls": fallback.calls,
+        }
+        for fallback in fallbacks
+    ]
+    if response is not None and response.origin in ANOTHERS:
+        events.append({"event": "shared", "origin": response.origin})
+    return msgspec.json.encode(events).decode() if events else None
+
+
+def answered(key: TaskKey, answer: Answered, price: Price | None, scores: str) -> Result:
+    """A task that got its answer. Cost is unknown where the price or the usage is.
+
+    An answer that came along with another's was paid there, and took no time of its own that would say something of the
+    model.
+    """
+    response = answer.response
+    usage, paid, own = response.usage, response.paid, response.origin not in ANOTHERS
+    cost = price.cost_nano(paid) if price is not None and paid is not None else None
     return Result(
         key=key,
         model=storable(response.model),
@@ -104,16 +129,26 @@ def answered(key: TaskKey, response: ChatResponse, price: Price | None, scores: 
         error=None,
         error_detail=None,
         calls=response.calls,
-        latency_us=_microseconds(response.latency),
-        first_token_us=_microseconds(response.first_token),
+        latency_us=_microseconds(response.latency) if own else None,
+        first_token_us=_microseconds(response.first_token) if own else None,
         input_tokens=_whole(usage.input_tokens if usage else None),
         output_tokens=_whole(usage.output_tokens if usage else None),
         cost_nano=_whole(cost, MAX_COST_NANO),
         scores=scores,
+        events=_events(answer.fallbacks, response),
+        draw=response.draw,
     )
 
 
-def failed(key: TaskKey, failure: str, detail: str, calls: int, scores: str) -> Result:
+def failed(
+    key: TaskKey,
+    failure: str,
+    detail: str,
+    calls: int,
+    scores: str,
+    *,
+    fallbacks: Sequence[Fallback] = (),
+) -> Result:
     """A task whose call failed after its retries, or could not be made."""
     return Result(
         key=key,
@@ -129,6 +164,7 @@ def failed(key: TaskKey, failure: str, detail: str, calls: int, scores: str) -> 
         output_tokens=None,
         cost_nano=None,
         scores=scores,
+        events=_events(fallbacks, None),
     )
 
 

@@ -183,9 +183,9 @@ class Worker:
     async def _prepare(self, run_id: UUID) -> Work:
         async with self._database.transaction() as tx:
             run = await service.get(tx, run_id)
-            provider_ids = {variant.provider_id for variant in run.plan.variants}
+            provider_ids = {model.provider_id for variant in run.plan.variants for model in variant.models}
             accounts = {key: await providers.account(tx, key, self._keyring) for key in provider_ids}
-        return prepare(run.plan, accounts, self._pipeline)
+        return prepare(run, accounts, self._pipeline)
 
     async def _halt(self, run_id: UUID, state: RunState, reason: str) -> None:
         await self._link.ask(lambda c: leases.halt(c, run_id, state=state, reason=reason))

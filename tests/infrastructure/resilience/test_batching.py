@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.infrastructure.resilience.virtual_time import LoopClock, run
 
-from tiebreak.infrastructure.resilience.batching import Batched, Batcher, WrongBatch
+from tiebreak.infrastructure.resilience.batching import Batched, Batcher, BatchLimits, WrongBatch
 from tiebreak.infrastructure.resilience.concurrency import QueueFull
 from tiebreak.infrastructure.resilience.single_flight import CallStopped
 
@@ -38,9 +38,7 @@ class Upstream:
 
 
 def batcher(upstream: Upstream, size: int = 10, timeout_ms: float = 100, max_waiting: int = 1000):
-    return Batcher(
-        upstream.send, LoopClock(), max_batch_size=size, batch_timeout_ms=timeout_ms, max_waiting=max_waiting
-    )
+    return Batcher(upstream.send, LoopClock(), limits=BatchLimits(size, timeout_ms), max_waiting=max_waiting)
 
 
 async def submit_at(batches, moment: float, item: str, key: str = "k") -> tuple[float, Batched[str]]:

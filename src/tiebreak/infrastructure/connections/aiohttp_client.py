@@ -5,6 +5,7 @@ import io
 import math
 import socket
 import ssl
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -80,7 +81,8 @@ class _Resolver(AbstractResolver):
 class _Answer:
     """aiohttp's response behind our protocol: capped, with our errors."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: HttpRequest) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, request: HttpRequest, waited: float) -> None:
+        self.waited = waited
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
@@ -96,7 +98,7 @@ class _Answer:
             try:
                 chunk = await content.readany()
             except _FAILURES as exc:
-                error = _translate(exc, self._request)
+                error = _translate(exc, self._request, queued=False)
                 raise error from _showable(error, exc)
             if not chunk:
                 return
@@ -119,10 +121,12 @@ def _data(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
-def _translate(exc: Exception, request: HttpRequest) -> HttpError:
+def _translate(exc: Exception, request: HttpRequest, *, queued: bool) -> HttpError:
     """One of aiohttp's errors as one of ours."""
     timeouts = request.timeouts
     match exc:
+        case aiohttp.ConnectionTimeoutError() if queued:
+            return TimedOut("pool", timeouts.connect)
         case aiohttp.ConnectionTimeoutError():
             return TimedOut("connect", timeouts.connect)
         case aiohttp.SocketTimeoutError():
@@ -153,12 +157,27 @@ class _Trip:
     """What tracing notes of one attempt."""
 
     reused: bool = False
+    queued_at: float | None = None  # since when it waits for a connection to become free
+    waited: float = 0.0
 
 
 async def _note_reuse(
     _: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams
 ) -> None:
     context.trace_request_ctx.reused = True
+
+
+async def _note_queued(
+    _: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionQueuedStartParams
+) -> None:
+    context.trace_request_ctx.queued_at = time.monotonic()
+
+
+async def _note_unqueued(
+    _: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionQueuedEndParams
+) -> None:
+    trip = context.trace_request_ctx
+    trip.waited, trip.queued_at = time.monotonic() - trip.queued_at, None
 
 
 class AiohttpClient:
@@ -198,6 +217,8 @@ class AiohttpClient:
         if self._session is None:
             tracing = aiohttp.TraceConfig()
             tracing.on_connection_reuseconn.append(_note_reuse)
+            tracing.on_connection_queued_start.append(_note_queued)
+            tracing.on_connection_queued_end.append(_note_unqueued)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._limit,
@@ -272,12 +293,12 @@ class AiohttpClient:
         try:
             response = await self._headed(request, trip)
         except _FAILURES as exc:
-            error = _translate(exc, request)
+            error = _translate(exc, request, queued=trip.queued_at is not None)
             if type(error) is Truncated and trip.reused and clock.time() - began < STALE_WITHIN:
                 error = Stale("a kept-alive connection was closed before an answer came")
             raise error from _showable(error, exc)
         try:
-            yield _Answer(response, request)
+            yield _Answer(response, request, trip.waited)
         finally:
             # Closes the connection unless the body was read to its end.
             response.release()

@@ -36,6 +36,7 @@ STALE_WITHIN: Final = 0.5
 MOST_HEAD: Final = 64 * 1024
 
 _PHASES: Final = {
+    "pool": "no free connection",
     "connect": "no connection",
     "head": "no status and headers",
     "idle": "no byte",
@@ -56,9 +57,10 @@ class ConnectFailed(HttpError):
 
 
 class TimedOut(HttpError):
-    """A limit passed: of connecting, of the answer's head, of silence between two bytes, or of the whole call."""
+    """A limit passed: of waiting for one of our own connections to become free, of connecting, of the answer's head, of
+    silence between two bytes, or of the whole call."""
 
-    def __init__(self, phase: Literal["connect", "head", "idle", "total"], seconds: float) -> None:
+    def __init__(self, phase: Literal["pool", "connect", "head", "idle", "total"], seconds: float) -> None:
         super().__init__(f"{_PHASES[phase]} within {seconds:g} s")
         self.phase = phase
 
@@ -138,6 +140,11 @@ class HttpResponse(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers; look names up in lower case. Of a repeated one, the first."""
+        ...
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the call waited for a connection, because as many as may be were in use."""
         ...
 
     async def read(self) -> bytes:

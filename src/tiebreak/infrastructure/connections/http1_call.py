@@ -19,8 +19,8 @@ class Connections(Protocol):
         """One that is open already."""
         ...
 
-    async def opened(self, target: Target, request: HttpRequest, began: float) -> Connection:
-        """One that becomes free, or a new one."""
+    async def opened(self, target: Target, request: HttpRequest, began: float) -> tuple[Connection, float]:
+        """One that becomes free, or a new one; and how many seconds none of either was to be had."""
         ...
 
 
@@ -44,10 +44,11 @@ class Call:
         "status",
         "timeouts",
         "unread",
+        "waited",
     )
 
     def __init__(self, connections: Connections, request: HttpRequest) -> None:
-        self.began = 0.0
+        self.began = self.waited = 0.0
         self.timeouts = request.timeouts
         self.status = 0
         self.raw_headers: dict[bytes, bytes] = {}
@@ -69,7 +70,7 @@ class Call:
         self.began = time.monotonic()
         connection = self._connections.idle(target, request)
         if connection is None:
-            connection = await self._connections.opened(target, request, self.began)
+            connection, self.waited = await self._connections.opened(target, request, self.began)
         self._connection = connection
         connection.start(self, head, request.body)
         try:

@@ -72,16 +72,17 @@ class Http1Client:
         """An open connection that nobody uses."""
         return self._pool.idle(_key(target, request.route))
 
-    async def opened(self, target: Target, request: HttpRequest, began: float) -> Connection:
-        """A connection that becomes free, or a new one, within the request's limits."""
+    async def opened(self, target: Target, request: HttpRequest, began: float) -> tuple[Connection, float]:
+        """A connection that becomes free, or a new one, within the request's limits; and the wait for a place."""
         phase, seconds = _nearest(request)
-        limit = asyncio.timeout(began + seconds - time.monotonic())
+        key, waiting = _key(target, request.route), True
         try:
-            async with limit:
-                key = _key(target, request.route)
-                return await self._pool.place(key) or await self._connect(key, target, request.route)
+            async with asyncio.timeout(began + seconds - time.monotonic()):
+                connection = await self._pool.place(key)
+                waiting, waited = False, time.monotonic() - began
+                return connection or await self._connect(key, target, request.route), waited
         except TimeoutError:
-            raise TimedOut(phase, seconds) from None
+            raise TimedOut("pool" if waiting else phase, seconds) from None
 
     def freed(self, connection: Connection) -> None:
         """Called by a connection whose answer is whole."""

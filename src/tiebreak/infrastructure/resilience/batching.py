@@ -20,6 +20,14 @@ class WrongBatch(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How many items go in one call, and how many milliseconds an item waits for others."""
+
+    max_batch_size: int = 10
+    batch_timeout_ms: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
 class Batched(Generic[R]):
     """A result, how many items went with it in the same call, and whether this one was the first of them."""
 
@@ -47,6 +55,7 @@ class _Batch(Generic[I, R]):
 class _Kind(Generic[I, R]):
     """What waits and what runs under one key."""
 
+    limits: BatchLimits
     gathering: list[_Member[I, R]] = field(default_factory=list)
     calls: int = 0
     soon: bool = False  # goes at the end of this turn of the loop
@@ -54,7 +63,7 @@ class _Kind(Generic[I, R]):
 
 
 class Batcher(Generic[K, I, R]):
-    """Merges concurrent items with equal keys into calls of at most `max_batch_size`. Belongs to one event loop.
+    """Merges concurrent items with equal keys into calls. Belongs to one event loop.
 
     An item goes at once when nothing of its key is under way, together with those that come in the same turn of the loop.
     Otherwise it waits until the batch is full, until nothing of its key is under way any more, or until the first of the
@@ -67,23 +76,22 @@ class Batcher(Generic[K, I, R]):
         send: Callable[[K, Sequence[I]], Awaitable[Sequence[R | Exception]]],
         clock: Clock,
         *,
-        max_batch_size: int = 10,
-        batch_timeout_ms: float = 100.0,
+        limits: BatchLimits | None = None,
         max_waiting: int = 10_000,
     ) -> None:
         self._send = send
         self._clock = clock
-        self._most = max_batch_size
-        self._timeout = batch_timeout_ms / 1000.0
+        self._limits = limits or BatchLimits()
         self._max_waiting = max_waiting
         self._kinds: dict[K, _Kind[I, R]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting = 0  # items without a result
 
-    async def submit(self, key: K, item: I) -> Batched[R]:
+    async def submit(self, key: K, item: I, limits: BatchLimits | None = None) -> Batched[R]:
         """The item's own result.
 
-        The key must hold everything that may not be mixed in one call: tenant, credential, model, parameters.
+        The key must hold everything that may not be mixed in one call: tenant, credential, model, parameters. While something
+        waits or runs under it, the limits count that it began with.
 
         Raises:
             QueueFull: too many items wait already.
@@ -95,7 +103,7 @@ class Batcher(Generic[K, I, R]):
         member: _Member[I, R] = _Member(item, asyncio.get_running_loop().create_future())
         self.waiting += 1
         try:
-            self._gather(key, member)
+            self._gather(key, member, limits or self._limits)
             return await member.turn
         except asyncio.CancelledError:
             self._leave(key, member)
@@ -115,10 +123,10 @@ class Batcher(Generic[K, I, R]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _gather(self, key: K, member: _Member[I, R]) -> None:
-        kind = self._kinds.setdefault(key, _Kind())
+    def _gather(self, key: K, member: _Member[I, R], limits: BatchLimits) -> None:
+        kind = self._kinds.setdefault(key, _Kind(limits))
         kind.gathering.append(member)
-        if len(kind.gathering) >= self._most:
+        if len(kind.gathering) >= kind.limits.max_batch_size:
             self._go(key, kind)
         elif kind.calls == 0:
             if not kind.soon:
@@ -135,7 +143,7 @@ class Batcher(Generic[K, I, R]):
             self._forget_unused(key, kind)
 
     async def _go_later(self, key: K, kind: _Kind[I, R]) -> None:
-        await self._clock.sleep(self._timeout)
+        await self._clock.sleep(kind.limits.batch_timeout_ms / 1000.0)
         kind.timer = None
         self._go(key, kind)
 

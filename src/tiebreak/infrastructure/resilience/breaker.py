@@ -98,6 +98,11 @@ class Permit:
         self.epoch = epoch
         self.probe = probe
 
+    @property
+    def state(self) -> BreakerState:
+        """Where the breaker stands now."""
+        return self._breaker.state
+
     def confirm(self) -> None:
         """Ask again after a wait between `acquire()` and sending, for a slot for instance.
 

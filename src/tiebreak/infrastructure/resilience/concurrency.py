@@ -110,6 +110,8 @@ class AdaptiveLimit:
         self._window_seconds = window_seconds
         self._exact = float(ceiling)
         self._cut_at = -window_seconds + clock.monotonic()
+        self._before = self._exact  # the limit before the cuts since `_answered`
+        self._answered = True  # a call that began after the last cut has succeeded
 
     @property
     def ceiling(self) -> int:
@@ -142,9 +144,11 @@ class AdaptiveLimit:
 
     def resize(self, ceiling: int) -> None:
         """Follow a change of the account's concurrency; a limit that stood at the old ceiling goes to the new one."""
-        at_ceiling = self._exact >= self._ceiling
-        self._ceiling = ceiling
-        self._set(float(ceiling) if at_ceiling else min(self._exact, ceiling))
+        old, self._ceiling = self._ceiling, ceiling
+        self._before, exact = (
+            float(ceiling) if limit >= old else min(limit, ceiling) for limit in (self._before, self._exact)
+        )
+        self._set(exact)
 
     def _set(self, exact: float) -> None:
         self._exact = exact
@@ -167,11 +171,22 @@ class AdaptiveLimit:
         if taken_at < self._cut_at or now - self._cut_at < self._window_seconds:
             return
         self._cut_at = now
+        if self._answered:
+            self._before = self._exact
+            self._answered = False
         floor = min(self._floor, self._ceiling)
         self._set(max(float(floor), self._exact * DECREASE))
 
-    def succeeded(self) -> None:
+    def restore(self) -> None:
+        """The vendor was away and is back: take back the cuts after which no call succeeded. An outage says nothing
+        about how much the vendor can do; whoever calls this keeps the load from returning at once."""
+        if not self._answered:
+            self._answered = True
+            self._set(min(float(self._ceiling), self._before))
+
+    def succeeded(self, taken_at: float) -> None:
         """Grow by one per full round of successes, while nearly all slots are used."""
+        self._answered = self._answered or taken_at >= self._cut_at
         if self._exact < self._ceiling and self.held >= NEARLY_FULL * self.limit:
             self._set(min(float(self._ceiling), self._exact + 1.0 / self._exact))
 
@@ -200,4 +215,4 @@ class Slot:
 
     def succeeded(self) -> None:
         """The call succeeded."""
-        self._limit.succeeded()
+        self._limit.succeeded(self._taken_at)

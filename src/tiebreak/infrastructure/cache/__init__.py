@@ -1,0 +1,1 @@
+"""What was fetched once and may be given again: a small protocol, and who keeps it."""
