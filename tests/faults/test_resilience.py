@@ -1,25 +1,23 @@
 """Rows U1, U3 and U12 without sockets: an outage and its end on virtual time, and a thousand callers of one call."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncGenerator
 from typing import Literal
 
 import pytest
+from tests.accounts import account_at
 from tests.infrastructure.resilience.virtual_time import LoopClock, run
 
-from tiebreak.infrastructure.resilience.breaker import (
-    Breaker,
-    BreakerConfig,
-    BreakerState,
-    CircuitOpen,
-    Outcome,
-)
-from tiebreak.infrastructure.resilience.budget import RetryBudget
-from tiebreak.infrastructure.resilience.concurrency import AdaptiveLimit
+from tiebreak.infrastructure.connections.http import ConnectFailed
+from tiebreak.infrastructure.resilience.breaker import BreakerConfig, BreakerState
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.infrastructure.resilience.shared_stream import SharedStreams
 from tiebreak.infrastructure.resilience.single_flight import SingleFlight
+from tiebreak.providers.gate import Endpoint, Gate
+from tiebreak.providers.model import Failure, ProviderError
+from tiebreak.providers.retries import Retries
 
 Failing = Literal["500", "503", "refusing", "hanging"]
 
@@ -28,12 +26,15 @@ TIMEOUT = 10.0
 CEILING = 200
 
 
-class VendorFailed(Exception):
-    def __init__(self, outcome: Outcome, *, overloaded: bool = False, timed_out: bool = False) -> None:
-        super().__init__(outcome)
-        self.outcome = outcome
-        self.overloaded = overloaded
-        self.timed_out = timed_out
+def failure_of(failing: Failing) -> ProviderError:
+    """What the pipeline would make of it."""
+    if failing == "refusing":
+        error = ProviderError(Failure.CONNECTION, "refused")
+        error.__cause__ = ConnectFailed("nobody listens")
+        return error
+    if failing == "hanging":
+        return ProviderError(Failure.TIMEOUT, "late")
+    return ProviderError(Failure.SERVER_ERROR, "down", http_status=int(failing))
 
 
 class Vendor:
@@ -49,67 +50,58 @@ class Vendor:
         now = LoopClock().monotonic()
         self.called.append(now)
         if DOWN <= now < BACK:
-            if self.failing == "refusing":
-                raise VendorFailed(Outcome.CONNECT_FAILURE)
-            await asyncio.sleep(TIMEOUT if self.failing == "hanging" else 0.05)
-            raise VendorFailed(
-                Outcome.FAILURE, overloaded=self.failing == "503", timed_out=self.failing == "hanging"
-            )
+            if self.failing != "refusing":
+                await asyncio.sleep(TIMEOUT if self.failing == "hanging" else 0.05)
+            raise failure_of(self.failing)
         await asyncio.sleep(self.latency)
         self.answered.append(LoopClock().monotonic())
 
 
 class Client:
-    """The parts in the order of the pipeline: retry with budget, and for each attempt breaker, limit, vendor."""
+    """The pipeline's own gate and retries, without a wire."""
 
-    def __init__(self, vendor: Vendor, seed: int, attempts: int) -> None:
+    def __init__(self, vendor: Vendor, seed: int, patience: float) -> None:
         self.rng = random.Random(seed)
         self.vendor = vendor
-        self.attempts = attempts
-        self.backoff = Backoff()
-        self.budget = RetryBudget()
-        self.breaker = Breaker(BreakerConfig(), LoopClock(), self.rng)
-        self.limit = AdaptiveLimit(CEILING, LoopClock())
+        self.patience = patience
+        self.account = account_at("http://vendor.example", concurrency=CEILING, max_retries=2)
+        self.gate = Gate(LoopClock(), self.rng, BreakerConfig())
         self.asked: list[float] = []
         self.opened_at: float | None = None
         self.closed_at: float | None = None
 
     async def request(self) -> bool:
         self.asked.append(LoopClock().monotonic())
-        for attempt in range(self.attempts):
+        retries = Retries(
+            2,
+            budget=self.gate.lane(self.account).budget,
+            backoff=Backoff(),
+            rng=self.rng,
+            clock=LoopClock(),
+            patience=self.patience,
+        )
+        while True:
             try:
-                await self.attempt()
-            except CircuitOpen as refusal:
-                minimum: float | None = refusal.retry_after
-            except VendorFailed as failure:
-                minimum = None
-                if not self.budget.take(after_timeout=failure.timed_out) and self.attempts <= 3:
+                async with self.gate.attempt(self.account, Endpoint.CHAT):
+                    await self.vendor.call()
+            except ProviderError as error:
+                try:
+                    await retries.wait(error)
+                except ProviderError:
                     return False
             else:
                 return True
-            await asyncio.sleep(self.backoff.delay(attempt, self.rng, minimum))
-        return False
 
-    async def attempt(self) -> None:
-        with self.breaker.acquire() as permit:
-            async with self.limit.slot() as slot:
-                permit.confirm()
-                try:
-                    await self.vendor.call()
-                except VendorFailed as failure:
-                    permit.record(failure.outcome)
-                    if failure.overloaded and not permit.probe:
-                        slot.pushed_back()
-                    raise
-                permit.record(Outcome.SUCCESS)
-                slot.succeeded()
-                self.budget.succeeded()
+    @property
+    def limit(self) -> int:
+        return self.gate.lane(self.account).limit.limit
 
     async def watch(self) -> None:
         """Note when the breaker first opened and when it last closed."""
         while True:
             await asyncio.sleep(0.05)
-            state, now = self.breaker.snapshot().state, LoopClock().monotonic()
+            states, now = [c.breaker.state for c in self.gate.circuits()], LoopClock().monotonic()
+            state = states[0] if states else BreakerState.CLOSED
             if state is BreakerState.OPEN:
                 self.opened_at = self.opened_at or now
                 self.closed_at = None
@@ -148,10 +140,10 @@ async def clients(client: Client, count: int, think: float) -> None:
         watching.cancel()
 
 
-def outage(failing: Failing, seed: int, rate: float, latency: float, attempts: int = 3) -> Client:
+def outage(failing: Failing, seed: int, rate: float, latency: float, patience: float = 0.0) -> Client:
     async def live() -> Client:
-        client = Client(Vendor(failing, latency), seed, attempts)
-        if attempts <= 3:
+        client = Client(Vendor(failing, latency), seed, patience)
+        if not patience:
             await arrivals(client, rate)
         else:
             await clients(client, round(rate * 20), think=20.0)
@@ -190,16 +182,19 @@ def test_u1_an_outage_costs_hardly_a_call_and_ends_within_a_minute(failing, seed
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.faults, id=f"full {seed}") for seed in range(2, 5))]
 )
 def test_u3_two_thousand_who_waited_do_not_return_together(failing, seed):
-    client = outage(failing, seed, rate=100.0, latency=0.5, attempts=10_000)
+    client = outage(failing, seed, rate=100.0, latency=0.5, patience=math.inf)
     came_back(client, 100.0)
     seconds = [between(client.vendor.called, at, at + 1) for at in range(int(BACK), int(END))]
     assert max(seconds) <= 1.2 * CEILING / 0.5
     assert between(client.vendor.called, DOWN + TIMEOUT + 2, BACK) <= 20  # probes
 
 
-def test_an_outage_of_503s_leaves_room_for_what_is_normal():
-    client = outage("503", seed=3, rate=100.0, latency=0.5)
-    assert client.limit.limit >= 0.5 * CEILING
+@pytest.mark.parametrize("latency", [0.5, 1.9])
+def test_after_an_outage_of_503s_there_is_room_for_what_was_normal(latency):
+    client = outage("503", seed=3, rate=100.0, latency=latency)
+    assert client.limit == CEILING
+    answered = client.vendor.answered
+    assert between(answered, BACK + 40, BACK + 60) >= 0.9 * 100 * 20
 
 
 async def test_u12_a_thousand_callers_whose_leader_leaves_cost_one_call():
