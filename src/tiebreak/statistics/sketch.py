@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 ACCURACY: Final = 0.01  # of a quantile, relative to its value
@@ -12,13 +13,11 @@ LAST: Final = 1024
 _FLOOR: Final = _GROWTH**-LAST
 
 
+@dataclass(slots=True)
 class Sketch:
     """Counts by bucket; at most 2,049 of them. Sums of sketches are exact, in whatever order they are taken."""
 
-    __slots__ = ("counts",)
-
-    def __init__(self, counts: dict[int, int] | None = None) -> None:
-        self.counts: dict[int, int] = {} if counts is None else counts
+    counts: dict[int, int] = field(default_factory=dict)
 
     def add(self, value: float) -> None:
         """Count a value that is not negative.
