@@ -60,7 +60,15 @@ def _success(document: Mapping[str, Any]) -> str:
     if success["share"] is None:
         return NONE
     low, high = success["interval"]
-    return f"{success['share']:.2%} [{low:.2%}, {high:.2%}]"
+    return f"{_share(success['share'])} [{_share(low)}, {_share(high)}]"
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{value * 100:.2f} %"
+
+
+def _time(moment: str | None) -> str:
+    return NONE if moment is None else moment[11:19]
 
 
 def _ms(value: float | None) -> str:
@@ -72,39 +80,38 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _cost(used: Mapping[str, Any]) -> str:
-    if used["cost_usd"] is not None:
-        return f"{used['cost_usd']:,.6f}"
-    return f"{used['priced_usd']:,.6f} + ?" if used["priced_usd"] else NONE
+    from tiebreak.cli.render import money  # draws results, too, which is much to load for one word
+
+    if used["reason"] is None:
+        return money(used["cost_usd"])
+    return f"{money(used['priced_usd'])} + ?" if used["priced_usd"] else NONE
 
 
 _OVERVIEW = [
     key("provider"),
     key("state"),
-    Column("calls in 1 h", lambda row: row["last_hour"]["calls"], right=True),
-    Column("success", _success, right=True),
+    Column("calls/h", lambda row: row["last_hour"]["calls"], right=True),
+    Column("success", lambda row: _share(row["last_hour"]["success"]["share"]), right=True),
     Column("p50", lambda row: _ms(row["last_hour"]["latency"]["p50_ms"]), right=True),
     Column("p95", lambda row: _ms(row["last_hour"]["latency"]["p95_ms"]), right=True),
     key("reason"),
 ]
 _CIRCUITS = [
     key("endpoint"),
-    key("credential"),
+    key("credential", "key"),
     Column("breaker", lambda row: row["state"]),
-    key("since"),
-    key("next_probe"),
+    Column("since", lambda row: row["since"][5:16].replace("T", " ")),
+    Column("next call", lambda row: _time(row["next_probe"])),
     Column("slots", lambda row: f"{row['held']:,} of {row['slots']:,}", right=True),
-    key("waiting", right=True),
-    key("processes", right=True),
+    key("waiting", "wait", right=True),
 ]
 _USAGE = [
-    key("day"),
+    Column("day", lambda row: row["day"][-5:]),  # the year says nothing within 90 days
     key("model"),
     key("calls", right=True),
     key("answers", right=True),
-    key("retries", right=True),
-    key("cached", right=True),
-    key("joined", right=True),
-    key("input_tokens", "tokens in", right=True),
-    key("output_tokens", "tokens out", right=True),
-    Column("$", _cost, right=True),
+    Column("shared", lambda row: row["cached"] + row["joined"], right=True),
+    key("input_tokens", "in", right=True),
+    key("output_tokens", "out", right=True),
+    Column("cost", _cost, right=True),
 ]
