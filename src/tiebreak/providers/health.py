@@ -2,10 +2,10 @@
 
 The rule, first match:
 
-- idle: no call and no refusal in the last five minutes, and no breaker that holds calls back;
 - down: every breaker is open, or at least five calls in the last five minutes and none was answered;
 - degraded: a breaker is not closed, or more than 5 % of the calls of the last five minutes fail, at 95 % confidence
   (the lower end of Wilson's interval);
+- idle: no call and no refusal in the last five minutes;
 - ok: otherwise.
 
 Failures that are the caller's or a policy's say nothing about a provider and do not count. Ours do: with a refused key or
