@@ -88,7 +88,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         opened.callback(recorder.cancel)
         opened.push_async_callback(activity.close)
         # The generator spreads retries; nothing secret comes from it.
-        pipeline = Pipeline(http, clock, random.Random())  # noqa: S311
+        pipeline = Pipeline(http, clock, random.Random(), watch=activity)  # noqa: S311
+        activity.watch(pipeline.circuits)
         opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
         yield Parts(settings, home, database, keyring, http, pipeline, activity, clock)

@@ -169,6 +169,13 @@ def test_from_nothing_to_a_verdict_without_a_server_and_without_the_outside(shel
         check_results(run_it(shell))
         again = shell("run", "test.yaml", "--dataset", "questions.jsonl")
     assert "BETTER" in again
+    used = shell.document("provider", "usage", "mock")
+    assert [(row["model"], row["answers"]) for row in used["rows"]] == [
+        ("bad", 2 * QUESTIONS),
+        ("good", 2 * QUESTIONS),
+    ]
+    health = shell.document("provider", "health", "mock")
+    assert (health["state"], health["last_hour"]["answers"]) == ("ok", 4 * QUESTIONS)
     assert re.search(r"correct ↑ +0(\.0)? % +100 % +\+100 \[", again)
     assert calls(shell) == 4 * QUESTIONS
     seen = (shell.folder / "seen.txt").read_text().splitlines()

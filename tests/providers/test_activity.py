@@ -18,7 +18,7 @@ from tiebreak.providers import activity_reading as reading
 from tiebreak.providers import service
 from tiebreak.providers.activity import FLUSH_SECONDS, RENEW_SECONDS, SWEEP_SECONDS, Activity
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Failure, Usage
+from tiebreak.providers.model import Failure, Origin, Usage
 from tiebreak.providers.service import NewProvider
 from tiebreak.providers.tables import provider_circuits, provider_hours, provider_minutes
 
@@ -66,9 +66,9 @@ def circuit(account, state=BreakerState.CLOSED, *, endpoint="chat", **counts) ->
 async def test_everything_that_is_counted_is_stored_by_hour_and_model(database, activity, account):
     answered(activity, account, times=2)
     activity.attempted(account, "m", Failure.RATE_LIMITED, 0.1, None, retry=True)
-    activity.shared(account, "m", "cache")
-    activity.shared(account, "m", "flight")
-    activity.shared(account, "m", "batch")
+    activity.shared(account, "m", Origin.CACHE)
+    activity.shared(account, "m", Origin.FLIGHT)
+    activity.shared(account, "m", Origin.BATCH)
     activity.refused(account, "m")
     answered(activity, account, "n")
     assert await activity.flush()

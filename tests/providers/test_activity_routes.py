@@ -15,7 +15,7 @@ from tiebreak.providers import service, store
 from tiebreak.providers.activity import Activity
 from tiebreak.providers.activity_routes import build_activity_router
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Failure, Price, Usage
+from tiebreak.providers.model import Failure, Origin, Price, Usage
 from tiebreak.providers.prices import stated
 from tiebreak.providers.service import NewProvider
 from tiebreak.providers.tables import provider_hours
@@ -120,8 +120,8 @@ async def test_use_is_by_day_and_model_at_the_price_of_the_hour(api, database, a
     activity.attempted(account, "gpt-5-mini", None, 1.0, Usage(1_000_000, 0), retry=False)
     activity.attempted(account, "nobody-sells-this", None, 1.0, Usage(10, 1), retry=False)
     activity.attempted(account, "never-answers", Failure.TIMEOUT, 1.0, None, retry=False)
-    activity.shared(account, "own", "cache")
-    activity.shared(account, "own", "batch")
+    activity.shared(account, "own", Origin.CACHE)
+    activity.shared(account, "own", Origin.BATCH)
     await activity.flush()
     document = await get(api, "usage", days=2)
     assert document["since"] == "2026-03-02"

@@ -16,7 +16,7 @@ from tiebreak.ids import new_id
 from tiebreak.infrastructure.connections.postgres import AWAY, Database, passes
 from tiebreak.providers import activity_store as store
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Account, Failure, Usage
+from tiebreak.providers.model import Account, Failure, Origin, Usage
 from tiebreak.providers.tally import MOST_KEYS, Pending, Tally
 
 FLUSH_SECONDS: Final = 2.0
@@ -63,10 +63,10 @@ class Activity:
         """An attempt on the wire has ended; `usage` is what it is billed for, `seconds` how long it took."""
         self._tally(account, model).attempted(failure, seconds, usage, retry=retry)
 
-    def shared(self, account: Account, model: str, origin: str) -> None:
-        """A request was answered without a call of its own: from the `cache`, by the `flight` or the `batch` of others."""
+    def shared(self, account: Account, model: str, origin: Origin) -> None:
+        """A request was answered without a call of its own."""
         tally = self._tally(account, model)
-        if origin == "cache":
+        if origin is Origin.CACHE:
             tally.cached += 1
         else:
             tally.joined += 1
