@@ -330,3 +330,15 @@ async def test_memory_has_a_bound_however_many_models_are_named(database, clock,
     stored = await rows(database, provider_hours)
     assert {row.model for row in stored} == {*(f"model-{n:02}" for n in range(5)), "(other)"}
     assert sum(row.calls for row in stored) == 50
+
+
+async def test_a_row_that_the_database_does_not_take_costs_its_counts_and_not_the_writer(
+    database, activity, account
+):
+    answered(activity, account, model="no\x00name")
+    with capture_logs() as logs:
+        assert await activity.flush()
+    assert [line["log_level"] for line in logs] == ["error"]
+    answered(activity, account, model="small")
+    assert await activity.flush()
+    assert [row.model for row in await rows(database, provider_hours)] == ["small"]

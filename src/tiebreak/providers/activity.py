@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from tiebreak.clock import Clock
@@ -118,6 +119,10 @@ class Activity:
                 if not passes(exc):
                     raise
                 self._lost(exc)
+            except asyncpg.PostgresError as exc:
+                # The same rows would be refused every time, and nothing after them would ever be written.
+                log.error("what went through providers cannot be stored and is not counted", reason=str(exc))
+                written = True
             finally:
                 if not written:
                     batch.absorb(self._pending)
