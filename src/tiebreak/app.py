@@ -20,6 +20,7 @@ from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres, resolve_home
 from tiebreak.providers import service as provider_service
+from tiebreak.providers.activity import Activity
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
 from tiebreak.settings import Settings
@@ -58,6 +59,7 @@ class Parts:
     keyring: Keyring
     http: HttpClient
     pipeline: Pipeline
+    activity: Activity
     clock: Clock
 
 
@@ -81,11 +83,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         http = AiohttpClient(settings.outbound)
         opened.push_async_callback(http.close)
         clock = SystemClock()
+        activity = Activity(database, clock)
+        recorder = asyncio.create_task(activity.run())
+        opened.callback(recorder.cancel)
+        opened.push_async_callback(activity.close)
         # The generator spreads retries; nothing secret comes from it.
-        pipeline = Pipeline(http, clock, random.Random())  # noqa: S311
+        pipeline = Pipeline(http, clock, random.Random(), watch=activity)  # noqa: S311
+        activity.watch(pipeline.circuits)
         opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
-        yield Parts(settings, home, database, keyring, http, pipeline, clock)
+        yield Parts(settings, home, database, keyring, http, pipeline, activity, clock)
 
 
 async def _database_server(settings: Settings, opened: AsyncExitStack) -> str:
@@ -178,6 +185,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     from tiebreak.experiments import routes as experiments
     from tiebreak.operations import health
     from tiebreak.prompts import routes as prompts
+    from tiebreak.providers import activity_routes as activity
     from tiebreak.providers import routes as providers
     from tiebreak.runs import routes as runs
 
@@ -192,6 +200,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
             clock=clock,
         )
     )
+    app.include_router(activity.build_activity_router(database=database, clock=clock))
     app.include_router(prompts.build_router(database=database))
     app.include_router(datasets.build_router(database=database))
     app.include_router(experiments.build_router(database=database))

@@ -10,11 +10,11 @@ from tiebreak.analytics import levels
 from tiebreak.analytics.analysis import metrics_of
 from tiebreak.analytics.decide import decide
 from tiebreak.analytics.model import Cell, Evidence, RunSummary, Verdict
-from tiebreak.analytics.statistics.moments import Moments
-from tiebreak.analytics.statistics.paired import BinaryPairs, MeanPairs
 from tiebreak.experiments.definition import Definition
 from tiebreak.ids import new_id
 from tiebreak.runs.model import RunState
+from tiebreak.statistics.moments import Moments
+from tiebreak.statistics.paired import BinaryPairs, MeanPairs
 
 CHECK = {"kind": "numeric"}
 

@@ -8,8 +8,8 @@ from tiebreak.analytics import levels
 from tiebreak.analytics.decide import decide
 from tiebreak.analytics.health import Trouble
 from tiebreak.analytics.model import VerdictKind
-from tiebreak.analytics.statistics.paired import BinaryPairs
 from tiebreak.runs.model import RunState
+from tiebreak.statistics.paired import BinaryPairs
 
 ONE = ab_test([metric()])
 GOOD = {("b", "correct"): rates(60, 20)}

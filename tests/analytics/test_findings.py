@@ -3,8 +3,8 @@ from tests.analytics.compared import ab_test, means, metric, rates
 
 from tiebreak.analytics.findings import Bound, Finding, forecast, judge, spread
 from tiebreak.analytics.model import Evidence, Level
-from tiebreak.analytics.statistics.moments import Moments
-from tiebreak.analytics.statistics.paired import MeanPairs
+from tiebreak.statistics.moments import Moments
+from tiebreak.statistics.paired import MeanPairs
 
 
 def judged(pairs, alpha=0.05, **about):

@@ -3,8 +3,8 @@ from typing import Any
 from tests.analytics.compared import ab_test, means, metric, rates, verdict_of
 
 from tiebreak.analytics.model import VerdictKind
-from tiebreak.analytics.statistics.moments import Moments
-from tiebreak.analytics.statistics.paired import MeanPairs
+from tiebreak.statistics.moments import Moments
+from tiebreak.statistics.paired import MeanPairs
 
 CHEAPER: dict[str, Any] = {"decision": "not_worse_and_cheaper"}
 LATENCY = metric("latency_ms", "guardrail", threshold=100)

@@ -8,10 +8,10 @@ from tests.analytics.recorded import AT, Ended, answers, definition, insert_run,
 
 from tiebreak.analytics import service
 from tiebreak.analytics.model import Cell, Detours, VerdictKind
-from tiebreak.analytics.statistics.paired import BinaryPairs, MeanPairs
 from tiebreak.errors import NotFound
 from tiebreak.experiments import service as experiments
 from tiebreak.ids import new_id
+from tiebreak.statistics.paired import BinaryPairs, MeanPairs
 
 
 async def results_of(database, definition, tasks, **how):

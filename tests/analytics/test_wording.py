@@ -3,8 +3,8 @@ from tests.analytics.compared import ab_test, metric
 
 from tiebreak.analytics import wording
 from tiebreak.analytics.analysis import metrics_of
-from tiebreak.analytics.statistics.interval import Interval
 from tiebreak.analytics.wording import DOLLARS, MILLISECONDS, POINTS, TOKENS
+from tiebreak.statistics.interval import Interval
 
 
 def test_every_metric_has_its_unit():

@@ -18,6 +18,7 @@ from tiebreak.errors import TiebreakError
 from tiebreak.experiments.definition import Definition
 from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
+from tiebreak.providers.activity import Activity
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
 from tiebreak.settings import Settings
@@ -74,7 +75,9 @@ async def _routes() -> Iterator[str]:
         unused = Database(PostgresConfig(dsn="postgresql://unused"))
         keyring = Keyring.open(Path(folder), None)
         pipeline = Pipeline(http, clock, random.Random(0))
-        mount(app, Parts(settings, Path(folder), unused, keyring, http, pipeline, clock), "reference")
+        activity = Activity(unused, clock)
+        parts = Parts(settings, Path(folder), unused, keyring, http, pipeline, activity, clock)
+        mount(app, parts, "reference")
     await http.close()
     lines = [
         "## REST\n\nThe OpenAPI file is served at `/api/v1/openapi.json`. Errors are RFC 9457 problems.\n"

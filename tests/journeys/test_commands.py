@@ -1,5 +1,6 @@
 """What a user types, as processes of their own: the same answers with a server, without one, and over --url."""
 
+import asyncio
 import json
 import os
 import re
@@ -9,10 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.accounts import account_at
 from tests.serving import environment, serving, until
+
+from tiebreak.clock import SystemClock
+from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
+from tiebreak.infrastructure.resilience.breaker import BreakerSnapshot, BreakerState
+from tiebreak.providers import service as providers
+from tiebreak.providers.activity import Activity
+from tiebreak.providers.circuits import CircuitState
+from tiebreak.providers.model import Failure, Usage
 
 QUESTIONS = 12
 MODELS = """\
@@ -158,6 +169,13 @@ def test_from_nothing_to_a_verdict_without_a_server_and_without_the_outside(shel
         check_results(run_it(shell))
         again = shell("run", "test.yaml", "--dataset", "questions.jsonl")
     assert "BETTER" in again
+    used = shell.document("provider", "usage", "mock")
+    assert [(row["model"], row["answers"]) for row in used["rows"]] == [
+        ("bad", 2 * QUESTIONS),
+        ("good", 2 * QUESTIONS),
+    ]
+    health = shell.document("provider", "health", "mock")
+    assert (health["state"], health["last_hour"]["answers"]) == ("ok", 4 * QUESTIONS)
     assert re.search(r"correct ↑ +0(\.0)? % +100 % +\+100 \[", again)
     assert calls(shell) == 4 * QUESTIONS
     seen = (shell.folder / "seen.txt").read_text().splitlines()
@@ -253,6 +271,60 @@ def test_keys_and_prices_of_a_provider(served):
     assert "-1" in served("provider", "price", "p", "m", "--input", "-1", "--output", "1", code=2)
     assert "two parts" in served("provider", "price", "p", "m", "--input", "1", code=2)
     assert served.document("provider", "price", "p", "m", "--forget")["source"] is None
+
+
+async def record_calls(dsn: str) -> None:
+    """What a worker writes down of calls through the provider `mock`."""
+    database = Database(PostgresConfig(dsn=dsn))
+    try:
+        async with database.transaction() as tx:
+            provider = await providers.by_name(tx, "mock")
+        account = account_at(provider.base_url, provider_id=provider.id)
+        activity = Activity(database, SystemClock())
+        for _ in range(200):
+            activity.attempted(account, "good", None, 0.25, Usage(1000, 100), retry=False)
+        activity.attempted(account, "bad", Failure.TIMEOUT, 1.0, None, retry=False)
+        activity.attempted(account, "bad", None, 1.0, Usage(5, 5), retry=True)
+        probe = datetime(2026, 1, 2, 3, 4, 15, tzinfo=UTC)
+        opened = BreakerSnapshot(BreakerState.OPEN, probe - timedelta(seconds=10), 9, 9, probe)
+        closed = BreakerSnapshot(BreakerState.CLOSED, probe, 0, 9, None)
+        activity.watch(
+            lambda: [
+                CircuitState(provider.id, "chat", account.credential, opened, 8, 2, 1),
+                CircuitState(provider.id, "embeddings", account.credential, closed, 8, 2, 1),
+            ]
+        )
+        assert await activity.flush()
+    finally:
+        await database.close()
+
+
+def test_health_and_use_of_a_provider(served):
+    assert served("provider", "health").startswith("no providers")
+    served("provider", "add", "mock", "--base-url", "http://127.0.0.1:9/v1")
+    served("provider", "price", "mock", "good", "--input", "1", "--output", "2")
+    assert "idle" in served("provider", "health")
+    assert served("provider", "usage", "mock").startswith("nothing went through mock since ")
+    asyncio.run(record_calls(served.environment["DATABASE_URL"]))
+    (row,) = [line for line in served("provider", "health").splitlines() if line.startswith("mock")]
+    assert re.search(r"mock +degraded +202 +99\.50 % +\d+ ms +\d+ ms +a breaker is open", row), row
+    shown = served("provider", "health", "mock")
+    assert re.search(r"^last hour +202 calls, 201 answers, 0 refused$", shown, re.MULTILINE)
+    assert re.search(r"^failures +timeout 1$", shown, re.MULTILINE)
+    assert re.search(r"^success +99\.50 % \[97\.25 %, 99\.91 %\]$", shown, re.MULTILINE)
+    assert re.search(r"^chat +[0-9a-f]{12} +open +01-02 03:04 +03:04:15 +2 of 8 +1$", shown, re.MULTILINE), (
+        shown
+    )
+    assert served.document("provider", "health", "mock")["state"] == "degraded"
+    assert [document["provider"] for document in served.document("provider", "health")] == ["mock"]
+    used = served("provider", "usage", "mock", "--days", "2")
+    assert re.search(r"^\d\d-\d\d +good +200 +200 +0 +200,000 +20,000 +\$0\.24$", used, re.MULTILINE), used
+    assert re.search(r"^\d\d-\d\d +bad +2 +1 +0 +5 +5 +–$", used, re.MULTILINE), used
+    assert re.search(r"^total +– +202 +201 +0 +200,005 +20,005 +\$0\.24 \+ \?$", used, re.MULTILINE), used
+    document = served.document("provider", "usage", "mock")
+    assert document["totals"]["priced_usd"] == 0.24
+    assert "90" in served("provider", "usage", "mock", "--days", "91", code=2)
+    assert "no provider 'nobody'" in served("provider", "health", "nobody", code=2)
 
 
 def test_prompts_are_pushed_shown_and_removed(served):

@@ -5,7 +5,7 @@ from tests.clocks import ManualClock
 
 from tiebreak.errors import Unavailable
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
-from tiebreak.runs.link import FIRST_WAIT, LONGEST_WAIT, Link, passes
+from tiebreak.runs.link import FIRST_WAIT, LONGEST_WAIT, Link
 from tiebreak.runs.presence import Presence
 
 
@@ -79,15 +79,6 @@ async def test_asked_once_the_error_is_the_callers(tmp_path):
     nowhere = Database(PostgresConfig(dsn=f"postgresql:///none?host={tmp_path}", connect_timeout=1.0))
     with pytest.raises(Unavailable):
         await Link(nowhere, ManualClock()).once(lambda c: c.fetchval("select 1"))
-
-
-def test_what_passes_by_itself():
-    assert passes(asyncpg.AdminShutdownError("terminated"))
-    assert passes(asyncpg.TooManyConnectionsError("full"))
-    assert passes(asyncpg.DeadlockDetectedError("circle"))
-    assert passes(ConnectionResetError())
-    assert not passes(asyncpg.UniqueViolationError("twice"))
-    assert not passes(RuntimeError())
 
 
 async def test_workers_know_how_many_they_are_and_their_place(dsn):

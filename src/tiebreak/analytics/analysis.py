@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from tiebreak.analytics.levels import COST, alpha_of
 from tiebreak.analytics.model import Cell, Evidence, Gap, Observed, Summary
-from tiebreak.analytics.statistics.interval import Interval
-from tiebreak.analytics.statistics.moments import Moments, mean_interval
-from tiebreak.analytics.statistics.paired import compare, is_binary
-from tiebreak.analytics.statistics.proportions import wilson
 from tiebreak.analytics.wording import POINTS, unit_of
 from tiebreak.experiments.definition import MEASURES, Decision, Definition, Metric, Role
+from tiebreak.statistics.interval import Interval
+from tiebreak.statistics.moments import Moments, mean_interval
+from tiebreak.statistics.paired import compare, is_binary
+from tiebreak.statistics.proportions import wilson
 
 
 def metrics_of(definition: Definition) -> list[Metric]:

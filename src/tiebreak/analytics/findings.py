@@ -9,9 +9,9 @@ from enum import StrEnum
 
 from tiebreak.analytics import wording
 from tiebreak.analytics.model import Evidence, Level
-from tiebreak.analytics.statistics.interval import Interval
-from tiebreak.analytics.statistics.paired import BinaryPairs, Pairs
-from tiebreak.analytics.statistics.planning import items_needed
+from tiebreak.statistics.interval import Interval
+from tiebreak.statistics.paired import BinaryPairs, Pairs
+from tiebreak.statistics.planning import items_needed
 
 MANY = 1_000_000  # items beyond which a forecast is no advice
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tiebreak.analytics.analysis import decides, metrics_of
 from tiebreak.analytics.model import Cell, Detours, Evidence, Gap, Tally
-from tiebreak.analytics.statistics.paired import Pairs
 from tiebreak.analytics.wording import percent
 from tiebreak.experiments.definition import Definition
+from tiebreak.statistics.paired import Pairs
 
 # Over this share without a value, failed or unpaired, what is left may differ from what is missing.
 MOST_MISSING = 0.05

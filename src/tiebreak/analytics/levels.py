@@ -9,8 +9,8 @@ number of variants only. Everything else is shown at the test's own level and de
 from collections.abc import Mapping, Sequence
 
 from tiebreak.analytics.model import Cell, Evidence, Level
-from tiebreak.analytics.statistics.multiplicity import holm
 from tiebreak.experiments.definition import Decision, Definition, Role
+from tiebreak.statistics.multiplicity import holm
 
 COST = "cost_usd"
 

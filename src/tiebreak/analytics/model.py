@@ -10,11 +10,11 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from tiebreak.analytics.statistics.interval import Interval
-from tiebreak.analytics.statistics.paired import Pairs
 from tiebreak.experiments.definition import Definition, Metric
 from tiebreak.experiments.model import Experiment
 from tiebreak.runs.model import RunState
+from tiebreak.statistics.interval import Interval
+from tiebreak.statistics.paired import Pairs
 
 
 class VerdictKind(StrEnum):

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from tiebreak.analytics.statistics.interval import Interval
 from tiebreak.experiments.definition import Metric
+from tiebreak.statistics.interval import Interval
 
 MINUS = "−"
 

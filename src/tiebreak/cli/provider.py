@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from tiebreak.cli import provider_reports
 from tiebreak.cli.connection import Connection, converse
 from tiebreak.cli.entry import add_global
 from tiebreak.cli.output import Column, key, print_fields, print_table, printable, show
@@ -16,7 +17,7 @@ EXIT_VENDOR = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """`list`, `add`, `show`, `set`, `test`, `models`, `price`, `remove`."""
+    """`list`, `add`, `show`, `set`, `test`, `models`, `price`, `health`, `usage`, `remove`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_global(actions.add_parser("list", help="every account"))
     for name, summary in (
@@ -26,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("test", "call the vendor once, for real"),
         ("models", "the models you gave prices for"),
         ("price", "what a model costs you; without prices, what counts now"),
+        ("usage", "calls, tokens and cost by day and model"),
         ("remove", "the account with its key and prices"),
     ):
         action = actions.add_parser(name, help=summary)
@@ -35,6 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _account(actions.choices["set"], new=False)
     actions.choices["test"].add_argument(
         "--model", help="ask this model for one token; else for the list of models"
+    )
+    health = actions.add_parser("health", help="whether a vendor answers: breakers, latency, failures")
+    health.add_argument("name", nargs="?", help="one provider in detail; else a row for each")
+    add_global(health)
+    actions.choices["usage"].add_argument(
+        "--days", type=int, default=30, metavar="N", help="1 to 90, today among them, in UTC (default 30)"
     )
     price = actions.choices["price"]
     price.add_argument("model")
@@ -81,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
         "test": test,
         "models": models,
         "price": price,
+        "health": provider_reports.health,
+        "usage": provider_reports.usage,
         "remove": remove,
     }
     return converse(options, lambda api: actions[options.action](options, api))

@@ -88,6 +88,8 @@ def read_fields(body: bytes) -> Fields:
         found = _bodies.decode(body)
     except _FAULTS:
         found = _typed_otherwise(body)
+    if any(character < " " or character == "\x7f" for character in found.model):
+        raise InvalidInput(f"`model` is {found.model[:40]!r}; a name has no control characters")
     if not found.model or len(found.model) > MOST_MODEL:
         raise InvalidInput(
             f"`model` has {len(found.model)} characters; name a test as `tests/<slug>` or a model as "

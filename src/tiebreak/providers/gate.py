@@ -1,7 +1,6 @@
 """What every attempt at a provider passes: its breaker, then a slot of its concurrency limit; and what comes of it."""
 
 import random
-from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
@@ -13,7 +12,6 @@ from tiebreak.infrastructure.resilience.breaker import (
     Breaker,
     BreakerConfig,
     Breakers,
-    BreakerSnapshot,
     BreakerState,
     Circuit,
     CircuitOpen,
@@ -23,6 +21,7 @@ from tiebreak.infrastructure.resilience.breaker import (
 from tiebreak.infrastructure.resilience.budget import RetryBudget
 from tiebreak.infrastructure.resilience.concurrency import AdaptiveLimit, QueueFull, Slot
 from tiebreak.infrastructure.resilience.keyed import Keyed
+from tiebreak.providers.circuits import CircuitState
 from tiebreak.providers.model import Account, Failure, ProviderError, StaleConnection
 
 MOST_PROVIDERS: Final = 1000
@@ -36,20 +35,6 @@ class Endpoint(StrEnum):
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitState:
-    """How this process stands to one endpoint of a provider: its breaker, and the calls at once that the provider's
-    limit allows (`slots`), has and keeps waiting."""
-
-    provider_id: UUID
-    endpoint: str
-    credential: str
-    breaker: BreakerSnapshot
-    slots: int
-    held: int
-    waiting: int
 
 
 def outcome_of(error: ProviderError) -> Outcome:

@@ -117,6 +117,9 @@ def _window(
 
 def rate_limits(headers: Mapping[str, str], now: datetime) -> RateLimits | None:
     """The vendor's limits as an answer's headers tell them; None when they tell of none. Names in lower case."""
+    # Most vendors at hand say nothing, and this is on every call's way.
+    if not any("ratelimit" in name.lower() for name in headers):
+        return None
     requests, tokens, input_tokens, output_tokens = (_window(headers, _NAMES[kind], now) for kind in _KINDS)
     requests = requests or _window(headers, _PLAIN, now)
     if requests is tokens is input_tokens is output_tokens is None:

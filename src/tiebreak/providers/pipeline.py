@@ -23,7 +23,8 @@ from tiebreak.infrastructure.resilience.shared_stream import FellBehind, SharedS
 from tiebreak.infrastructure.resilience.single_flight import CallStopped, SingleFlight
 from tiebreak.providers.answers import Answers, another_s
 from tiebreak.providers.calls import Calls
-from tiebreak.providers.gate import CircuitState, Endpoint, Gate
+from tiebreak.providers.circuits import CircuitState
+from tiebreak.providers.gate import Endpoint, Gate
 from tiebreak.providers.merging import Merging
 from tiebreak.providers.model import (
     Account,

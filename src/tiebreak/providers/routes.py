@@ -36,7 +36,14 @@ _CREATED: dict[int | str, dict[str, Any]] = {
         "description": "The provider, without its secret",
         "links": {
             operation: {"operationId": operation, "parameters": _BY_NAME}
-            for operation in ("get_provider", "change_provider", "list_models", "test_provider")
+            for operation in (
+                "get_provider",
+                "change_provider",
+                "list_models",
+                "test_provider",
+                "get_provider_health",
+                "get_provider_usage",
+            )
         },
     }
 }

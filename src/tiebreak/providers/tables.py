@@ -97,10 +97,22 @@ provider_hours = Table(
     Column("output_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("failures", JSONB, nullable=False),  # {failure: count}
-    Column(
-        "latency", JSONB, nullable=False
-    ),  # {bucket: count} of answers; buckets as `providers.activity` has them
+    Column("latency", JSONB, nullable=False),  # of answers, in seconds: a `statistics.sketch` document
     PrimaryKeyConstraint("provider_id", "hour", "model"),
+)
+
+# The last two hours of the same, a minute at a time and all models together: what a provider's health is read from.
+provider_minutes = Table(
+    "provider_minutes",
+    metadata,
+    Column("provider_id", Uuid, ForeignKey("providers.id", ondelete="CASCADE"), nullable=False),
+    Column("minute", DateTime(timezone=True), nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("answers", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("failures", JSONB, nullable=False),
+    Column("latency", JSONB, nullable=False),
+    PrimaryKeyConstraint("provider_id", "minute"),
 )
 
 # How each living process stands to a provider now. A row that nobody renews is of a process that has ended.

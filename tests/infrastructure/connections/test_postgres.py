@@ -8,12 +8,21 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tiebreak.errors import Conflict, Unavailable
-from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig, engine_url, is_away
+from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig, engine_url, is_away, passes
 
 
 def test_engine_url_names_the_driver_whatever_the_spelling():
     assert engine_url("postgresql://u:p@h/d") == "postgresql+asyncpg://u:p@h/d"
     assert engine_url("postgres://u:p@/d?host=/s") == "postgresql+asyncpg://u:p@/d?host=/s"
+
+
+def test_what_passes_by_itself():
+    assert passes(asyncpg.AdminShutdownError("terminated"))
+    assert passes(asyncpg.TooManyConnectionsError("full"))
+    assert passes(asyncpg.DeadlockDetectedError("circle"))
+    assert passes(ConnectionResetError())
+    assert not passes(asyncpg.UniqueViolationError("twice"))
+    assert not passes(RuntimeError())
 
 
 INSERT = text("insert into prompts (id, name) values (gen_random_uuid(), 'kept')")

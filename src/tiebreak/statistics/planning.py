@@ -4,7 +4,7 @@ import math
 
 from scipy.special import ndtri
 
-from tiebreak.analytics.statistics.proportions import normal_quantile
+from tiebreak.statistics.proportions import normal_quantile
 
 POWER = 0.8
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr
 
-from tiebreak.analytics.statistics.interval import Interval
-from tiebreak.analytics.statistics.moments import Moments, mean_interval, same_p
-from tiebreak.analytics.statistics.proportions import normal_quantile
+from tiebreak.statistics.interval import Interval
+from tiebreak.statistics.moments import Moments, mean_interval, same_p
+from tiebreak.statistics.proportions import normal_quantile
 
 # Below this many discordant pairs the normal approximation of McNemar's test is replaced by the exact mid-p.
 FEW_DISCORDANT = 25

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from tiebreak.analytics.statistics.proportions import normal_quantile, wilson
+from tiebreak.statistics.proportions import normal_quantile, wilson
 
 
 def test_the_normal_quantile_is_two_sided():

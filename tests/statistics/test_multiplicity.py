@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from tiebreak.analytics.statistics.multiplicity import holm
+from tiebreak.statistics.multiplicity import holm
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 

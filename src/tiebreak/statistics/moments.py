@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from tiebreak.analytics.statistics.interval import Interval
+from tiebreak.statistics.interval import Interval
 
 # Numbers whose whole spread is below this share of the largest of them differ by rounding only.
 ROUNDING = 1e-12

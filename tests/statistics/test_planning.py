@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from tiebreak.analytics.statistics.planning import items_needed
+from tiebreak.statistics.planning import items_needed
 
 
 @pytest.mark.parametrize("effect", [0.05, 0.1, 0.3, 0.8])

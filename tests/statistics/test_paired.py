@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from tiebreak.analytics.statistics.moments import Moments
-from tiebreak.analytics.statistics.paired import BinaryPairs, MeanPairs, compare
+from tiebreak.statistics.moments import Moments
+from tiebreak.statistics.paired import BinaryPairs, MeanPairs, compare
 
 ALPHAS = st.sampled_from([0.5, 0.2, 0.1, 0.05, 0.025, 0.01])
 

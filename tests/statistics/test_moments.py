@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tiebreak.analytics.statistics.moments import Moments, mean_interval
+from tiebreak.statistics.moments import Moments, mean_interval
 
 NUMBERS = st.lists(st.floats(-1e9, 1e9), max_size=40)
 

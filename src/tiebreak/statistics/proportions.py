@@ -4,7 +4,7 @@ import math
 
 from scipy.special import ndtri
 
-from tiebreak.analytics.statistics.interval import Interval
+from tiebreak.statistics.interval import Interval
 
 
 def normal_quantile(alpha: float) -> float:
