@@ -10,6 +10,7 @@ from tiebreak.gateway.fields import Fields
 PREFIX: Final = b"x-tiebreak-"
 MOST_TAGS: Final = 16
 
+Log = Literal["none", "metadata", "full"]
 Source = Literal["header", "body", "session", "request"]
 C = TypeVar("C", bound=str)
 
@@ -23,7 +24,7 @@ class Asked:
     variant: str | None = None
     exclude: bool = False
     cache: Literal["on", "off", "refresh"] = "on"
-    log: Literal["none", "metadata", "full"] | None = None
+    log: Log | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -48,13 +49,14 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
     if not said:
         return NOTHING_ASKED
     text = {name: _text(name, value) for name, value in said.items()}
+    log: Log | None = _choice("log", text["log"], ("none", "metadata", "full")) if "log" in text else None
     return Asked(
         unit=text.get("unit") or None,
         session=text.get("session") or None,
         variant=text.get("variant") or None,
         exclude=_flag("exclude", text.get("exclude", "false")),
         cache=_choice("cache", text.get("cache", "on"), ("on", "off", "refresh")),
-        log=None if "log" not in text else _choice("log", text["log"], ("none", "metadata", "full")),
+        log=log,
         tags=_tags(text.get("tags", "")),
     )
 
