@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from tiebreak.observations.model import Event, Exposure, Feedback, unit_key
+from tiebreak.observations.model import Event, Exposure, Feedback, session_key, unit_key
 
 TEST = UUID(int=7 << 64).bytes
 OTHER_TEST = UUID(int=8 << 64).bytes
@@ -31,6 +31,7 @@ def event(
     phase: int = 1,
     test: bytes = TEST,
     at: datetime = NOON,
+    session: str | None = None,
     **more,
 ) -> Event:
     """An answered request; without a unit, one that called a model directly."""
@@ -45,10 +46,26 @@ def event(
         at_us=microseconds(number, at=at),
         worker=WORKER.bytes,
         exposure=exposure,
+        session=session,
+        session_key=None if session is None else session_key(session),
         **{**given, **more},
     )
 
 
-def feedback(number: int, *, metric: str = "helpful", source: str = "user", **more) -> Feedback:
-    """Feedback that came `number` milliseconds after noon."""
-    return Feedback(identifier(number), microseconds(number), metric, source, **more)
+def on_request(number: int, request: int, micro: int | None = 1_000_000, **more) -> Feedback:
+    """Feedback that came `number` milliseconds after noon on the `request`-th request."""
+    return _feedback(number, "request", identifier(request), micro=micro, **more)
+
+
+def on_unit(number: int, unit: str, micro: int = 1_000_000, test: bytes = TEST, **more) -> Feedback:
+    """The same on a unit of a test."""
+    return _feedback(number, "unit", unit_key(test, unit), micro=micro, test_id=test, **more)
+
+
+def on_session(number: int, session: str, micro: int = 1_000_000, **more) -> Feedback:
+    """The same on a session."""
+    return _feedback(number, "session", session_key(session), micro=micro, **more)
+
+
+def _feedback(number: int, kind: str, target: bytes, *, metric="helpful", source="user", **more) -> Feedback:
+    return Feedback(identifier(number), microseconds(number), metric, source, kind, target, **more)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.observations.made import event
 
-from tiebreak.observations.model import decode, encode
+from tiebreak.observations.model import decode, encode, session_key
 from tiebreak.observations.policy import (
     CUT_MARK,
     MAX_BODY,
@@ -39,6 +39,7 @@ def test_none_counts_and_keeps_nothing_that_names_anybody():
         None,
         None,
     )
+    assert found.session_key == session_key("s-1")
     assert (found.latency_us, found.cost_nano) == (WHOLE.latency_us, WHOLE.cost_nano)
 
 

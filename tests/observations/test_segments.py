@@ -1,6 +1,5 @@
 """The folders of the spool: whose they are, where they may lie, and reading them."""
 
-import os
 import stat
 import subprocess
 import sys
@@ -76,7 +75,7 @@ def test_a_segment_is_read_on_from_where_the_last_reading_ended(tmp_path):
     first = segments.read(path, 0, 1)
     assert first.payloads == [b"one"]
     second = segments.read(path, first.end, 10)
-    assert (second.payloads, second.end, second.tail) == ([b"two"], os.path.getsize(path), Tail.CLEAN)
+    assert (second.payloads, second.end, second.tail) == ([b"two"], path.stat().st_size, Tail.CLEAN)
     assert segments.read(path, second.end, 10).payloads == []
 
 

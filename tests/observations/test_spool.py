@@ -120,7 +120,7 @@ async def test_a_full_spool_refuses_calls_where_that_is_the_policy_and_keeps_tho
         spool.require_room()
         while not spool.full:
             assert spool.append(b"x" * 100)
-        with pytest.raises(Unavailable, match="full.*bring the database back") as refused:
+        with pytest.raises(Unavailable, match=r"full.*bring the database back") as refused:
             spool.require_room()
         assert refused.value.retry_after
         assert spool.append(b"x" * 100), "one that was under way"

@@ -4,8 +4,8 @@ from structlog.testing import capture_logs
 from tests.clocks import ManualClock
 
 from tiebreak.errors import Unavailable
-from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
-from tiebreak.runs.link import FIRST_WAIT, LONGEST_WAIT, Link, passes
+from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig, passes
+from tiebreak.runs.link import FIRST_WAIT, LONGEST_WAIT, Link
 from tiebreak.runs.presence import Presence
 
 

@@ -76,23 +76,24 @@ class Event(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     tags: dict[str, str] = {}
     request: str | None = None
     response: str | None = None
+    session_key: bytes | None = None  # `session_key(session)`; kept where the session itself is not
 
 
 class Feedback(msgspec.Struct, frozen=True, array_like=True, tag="f"):
-    """What somebody thinks of a request, of a unit in a test, or of a session: exactly one of the three.
+    """What somebody thinks of a request, of a unit in a test, or of a session.
 
-    The last one by (`at_us`, `id`) counts for each target, metric and source. `micro` is a number or a yes (1) or no
-    (0) in 1e-6; a category or a text has none and enters no sum.
+    The last one by (`at_us`, `id`) counts for each target, metric and source. `target` is the request's id, the unit's
+    key or the session's key. `micro` is a number, or a yes (1) or no (0), in 1e-6; a category or a text has none and
+    enters no sum.
     """
 
     id: bytes
     at_us: int
     metric: str
     source: str
-    request: bytes | None = None
-    test_id: bytes | None = None
-    unit_key: bytes | None = None
-    session: str | None = None
+    kind: str  # request, unit, session
+    target: bytes
+    test_id: bytes | None = None  # of a unit
     micro: int | None = None
     text: str | None = None
     comment: str | None = None
@@ -123,6 +124,11 @@ def unit_key(test_id: bytes, unit: str) -> bytes:
     return hashlib.blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=16, key=test_id).digest()
 
 
+def session_key(session: str) -> bytes:
+    """What stands for a session: 16 bytes, the same on any machine."""
+    return hashlib.blake2b(session.encode("utf-8", "surrogatepass"), digest_size=16, key=b"session").digest()
+
+
 def id_time(identifier: bytes) -> datetime:
     """When a UUIDv7 was made, to the millisecond."""
     return datetime.fromtimestamp(int.from_bytes(identifier[:6], "big") / 1000, UTC)
@@ -130,5 +136,18 @@ def id_time(identifier: bytes) -> datetime:
 
 def first_id(at: datetime) -> UUID:
     """The smallest UUIDv7-like value of this millisecond: a bound in the order of identifiers."""
-    milliseconds = (at - EPOCH) // timedelta(milliseconds=1)
-    return UUID(bytes=max(0, milliseconds).to_bytes(6, "big") + bytes(10))
+    return UUID(bytes=_milliseconds(at) + bytes(10))
+
+
+def last_id(at: datetime) -> UUID:
+    """The largest of this millisecond."""
+    return UUID(bytes=_milliseconds(at) + b"\xff" * 10)
+
+
+def moment(microseconds: int) -> datetime:
+    """A time counted from 1970, exact to the microsecond."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def _milliseconds(at: datetime) -> bytes:
+    return max(0, (at - EPOCH) // timedelta(milliseconds=1)).to_bytes(6, "big")

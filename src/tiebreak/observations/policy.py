@@ -1,8 +1,8 @@
 """What of a request may be kept, decided before anything is written.
 
-`none` counts only: the unit is its key, and sessions, tags, API keys and texts are gone. `metadata` (the default) keeps
-those but no request or response. `full` keeps these too, cut at `MAX_BODY` and without what looks like a secret. The
-unit's key is a hash: whoever has a list of units can tell which of them are in it.
+`none` counts only: of unit and session there are the keys, and tags, API keys and texts are gone. `metadata` (the
+default) keeps those but no request or response. `full` keeps these too, cut at `MAX_BODY` and without what looks like a
+secret. The keys are hashes: whoever has a list of units can tell which of them are there.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tiebreak.observations.model import Event, Exposure
+from tiebreak.observations.model import Event, Exposure, session_key
 from tiebreak.providers.redaction import MASK, redact
 
 MAX_TEXT: Final = 200  # characters of a unit, a session, a model, a tag
@@ -57,6 +57,7 @@ def kept(event: Event, policy: BodyPolicy, *, hide_persons: bool = False) -> Eve
             model=_short(event.model),
             api_key=None,
             session=None,
+            session_key=_key(event.session),
             tags={},
             request=None,
             response=None,
@@ -67,6 +68,7 @@ def kept(event: Event, policy: BodyPolicy, *, hide_persons: bool = False) -> Eve
         exposure=_bounded(event.exposure),
         model=_short(event.model),
         session=_short(event.session),
+        session_key=_key(event.session),
         tags=_tags(event.tags) if event.tags else {},
         request=_body(event.request, hide_persons) if full else None,
         response=_body(event.response, hide_persons) if full else None,
@@ -89,6 +91,10 @@ def _bounded(exposure: Exposure | None) -> Exposure | None:
         return exposure
     unit = _short(exposure.unit)
     return exposure if unit == exposure.unit else replace(exposure, unit=unit)
+
+
+def _key(session: str | None) -> bytes | None:
+    return None if session is None else session_key(session)
 
 
 def _short(text: str | None) -> str | None:

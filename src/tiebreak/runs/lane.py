@@ -12,9 +12,10 @@ from typing import Final
 
 import structlog
 
+from tiebreak.infrastructure.connections.postgres import passes
 from tiebreak.runs import leases, refusals
 from tiebreak.runs.leases import Lease
-from tiebreak.runs.link import Link, passes
+from tiebreak.runs.link import Link
 from tiebreak.runs.model import Result, RunState, Task, TaskKey
 from tiebreak.runs.scoring import spent
 from tiebreak.runs.work import Work

@@ -8,34 +8,16 @@ import asyncpg
 import structlog
 
 from tiebreak.clock import Clock
-from tiebreak.errors import Unavailable
-from tiebreak.infrastructure.connections.postgres import Database
+from tiebreak.infrastructure.connections.postgres import AWAY, Database, passes
 from tiebreak.runs.leases import BY_INDEX
 
 Answer = TypeVar("Answer")
 
-# What passes by itself: lost or refused connections, a server that starts, stops or is out of room, a deadlock.
-AWAY: Final = (
-    Unavailable,
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what giving a connection back raises when it broke in that moment
-)
 MOST_KEPT: Final = 3  # one to claim, one to commit, one to renew
 FIRST_WAIT: Final = 0.05  # seconds
 LONGEST_WAIT: Final = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-def passes(error: BaseException) -> bool:
-    """Whether asking again can help; a value that the driver cannot encode (a ValueError too) stays wrong."""
-    return isinstance(error, AWAY) and not isinstance(error, ValueError)
 
 
 class Link:

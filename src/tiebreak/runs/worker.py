@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tiebreak.clock import Clock
 from tiebreak.errors import TiebreakError, Unavailable
 from tiebreak.ids import new_id
-from tiebreak.infrastructure.connections.postgres import Database
+from tiebreak.infrastructure.connections.postgres import AWAY, Database, passes
 from tiebreak.providers import service as providers
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
@@ -25,7 +25,7 @@ from tiebreak.runs import leases, service
 from tiebreak.runs.budget import exposure, share
 from tiebreak.runs.lane import Allowance, Lane
 from tiebreak.runs.leases import Lease
-from tiebreak.runs.link import AWAY, Link, passes
+from tiebreak.runs.link import Link
 from tiebreak.runs.model import RunState
 from tiebreak.runs.presence import Beat, Presence, RunningRun
 from tiebreak.runs.work import Work, prepare

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +19,24 @@ from tiebreak.errors import Unavailable
 
 # Shut down by its administrator, crashed, starting up, and every connection taken; class 08 is a connection lost.
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "53300"})
+
+# What passes by itself: lost or refused connections, a server that starts, stops or is out of room, a deadlock.
+AWAY: Final = (
+    Unavailable,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what giving a connection back raises when it broke in that moment
+)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether asking again can help; a value that the driver cannot encode (a ValueError too) stays wrong."""
+    return isinstance(error, AWAY) and not isinstance(error, ValueError)
 
 
 def is_away(sqlstate: str | None) -> bool:
