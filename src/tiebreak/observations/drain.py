@@ -38,8 +38,8 @@ from tiebreak.observations.segments import (
 
 CONNECT_SECONDS: Final = 5.0
 STATEMENT_SECONDS: Final = 60.0
-# A value that PostgreSQL or the driver does not take, in one record or another.
-_WRONG: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# A value that PostgreSQL, the driver or the calendar does not take, in one record or another.
+_WRONG: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, OverflowError, ValueError)
 
 log = structlog.get_logger(__name__)
 
@@ -186,27 +186,29 @@ class Drain:
         return batch.full
 
     async def _land(self, connection: asyncpg.Connection, batch: _Batch, stretch: Stretch) -> bool:
-        rows = await asyncio.to_thread(rows_of, batch.records, *self._span())
-        self._strange(rows)
         try:
+            rows = await asyncio.to_thread(rows_of, batch.records, *self._span())
             await self._ensure(connection, rows.days)
             new = await landing.land(connection, rows, stretch)
         except _WRONG as exc:
             log.error("a batch holds a value that cannot be kept", reason=str(exc).split("\n", 1)[0])
             self._days.clear()
             await self._salvage(connection, batch.records)
-            new = await landing.land(connection, Rows(), stretch)
+            rows = Rows()
+            new = await landing.land(connection, rows, stretch)
         if new is None:
             return False
         self.landed += new
+        self._strange(rows)
         return True
 
     async def _salvage(self, connection: asyncpg.Connection, records: Sequence[Record]) -> None:
         """Land by halves, so that one wrong record costs no other; replays count nothing twice."""
-        rows = rows_of(records, *self._span())
         try:
+            rows = rows_of(records, *self._span())
             await self._ensure(connection, rows.days)
             self.landed += await landing.land(connection, rows) or 0
+            self._strange(rows)
         except _WRONG as exc:
             if len(records) > 1:
                 half = len(records) // 2

@@ -120,7 +120,7 @@ with added as (
 )
 insert into moves
 select test_id, phase, variant, metric, sum((c > 0)::int - (c > dc)::int), sum(dc), sum(dx),
-    sum(dc::numeric * (2 * c - dc)), sum(dx::numeric * (2 * x - dx)),
+    sum(dc * (2::numeric * c - dc)), sum(dx * (2::numeric * x - dx)),
     sum(c::numeric * x - (c - dc)::numeric * (x - dx))
 from changed
 group by test_id, phase, variant, metric
@@ -228,7 +228,7 @@ with placed as (
 insert into moves
 select test_id, phase, variant, 'feedback:' || metric, sum((l.count > 0)::int - (l.count > a.count)::int),
     sum(a.count), sum(a.total),
-    sum(a.count::numeric * (2 * l.count - a.count)), sum(a.total::numeric * (2 * l.total - a.total)),
+    sum(a.count * (2::numeric * l.count - a.count)), sum(a.total * (2::numeric * l.total - a.total)),
     sum(l.count::numeric * l.total - (l.count - a.count)::numeric * (l.total - a.total))
 from landed l
 join added a using (test_id, unit, phase, variant, metric)
