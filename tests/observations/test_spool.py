@@ -16,6 +16,7 @@ from tiebreak.clock import SystemClock
 from tiebreak.errors import Unavailable
 from tiebreak.ids import new_id
 from tiebreak.observations import segments
+from tiebreak.observations.model import decode
 from tiebreak.observations.spool import KEPT_OF, OnFull, Spool, SpoolConfig
 
 WRITER = Path(__file__).with_name("spool_writer.py")
@@ -147,6 +148,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from uuid import UUID
 from tiebreak.clock import SystemClock
+from tiebreak.observations.model import decode
 from tiebreak.observations.spool import Spool, SpoolConfig
 
 async def main():
@@ -193,7 +195,7 @@ def test_every_record_that_was_taken_is_there_after_kill_9(tmp_path, rounds):
     for _ in range(rounds):
         worker = new_id()
         writer = subprocess.Popen(
-            [sys.executable, str(WRITER), str(tmp_path), str(worker)], stdout=subprocess.PIPE
+            [sys.executable, str(WRITER), str(tmp_path), str(worker), "0"], stdout=subprocess.PIPE
         )
         assert writer.stdout is not None
         with writer.stdout:
@@ -204,7 +206,7 @@ def test_every_record_that_was_taken_is_there_after_kill_9(tmp_path, rounds):
             writer.kill()
             said += writer.stdout.read()
             writer.wait(timeout=10)
-        taken = said.split(b"\n")[:-1]
-        found = {payload[:8] for payload in read_all(tmp_path / str(worker))}
+        taken = [bytes.fromhex(line) for line in said.decode().splitlines()]
+        found = {decode(payload).id for payload in read_all(tmp_path / str(worker))}
         assert set(taken) <= found
         assert len(found) - len(taken) <= 1, "at most one was written and not yet said"

@@ -88,7 +88,10 @@ class _Batch:
 
 
 class Drain:
-    """Counts since it began: `landed` events that were new, `torn` tails, `lost` records nobody could read or keep."""
+    """Counts since it began: `landed` events that were new, `torn` tails, `lost` records nobody could read or keep.
+
+    `away` says that the last look met no database; `lag` what waits.
+    """
 
     def __init__(self, *, dsn: str, root: Path, clock: Clock, config: DrainConfig | None = None) -> None:
         self._dsn = dsn
@@ -98,7 +101,7 @@ class Drain:
         self._connection: asyncpg.Connection | None = None
         self._sources: dict[UUID, _Source] = {}
         self._days: set[date] = set()
-        self._away = False
+        self.away = False
         self._stopping = asyncio.Event()
         self.lag = Lag()
         self.landed = self.torn = self.lost = 0
@@ -132,8 +135,8 @@ class Drain:
             self._lost(exc)
             self._measure()
             return self._config.away_seconds
-        if self._away:
-            self._away = False
+        if self.away:
+            self.away = False
             log.info("the spools are drained again", bytes=self.lag.bytes)
         return 0.0 if more else self._config.pause_seconds
 
@@ -286,10 +289,10 @@ class Drain:
             self._connection = None
         for source in self._sources.values():
             source.offset = None  # a commit may have gone through without its answer
-        if not self._away:
+        if not self.away:
             reason = str(error).split("\n", 1)[0] or type(error).__name__
             log.warning("the spools cannot be drained for now and grow meanwhile", reason=reason)
-        self._away = True
+        self.away = True
 
     async def _close(self) -> None:
         for source in self._sources.values():
