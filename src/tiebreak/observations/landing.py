@@ -159,14 +159,13 @@ from (
 ) t
 cross join lateral (select target, metric, source from feedback where target = t.target offset 0) f
 """
+# An array, and no join that could be turned around: one walk along the key.
 LOCK_FEEDBACK: Final = """
-select from touched t
-join feedback f on f.target = t.target and f.metric = t.metric and f.source = t.source
-order by f.target, f.metric, f.source
-for update of f
+select from feedback
+where target = any (array(select distinct target from touched))
+order by target, metric, source
+for update
 """
-BY_LOOKUP: Final = "set local enable_hashjoin = off; set local enable_mergejoin = off"
-BY_ANY_JOIN: Final = "set local enable_hashjoin = on; set local enable_mergejoin = on"
 
 # Where feedback counts: the request itself; the last request of the session before it; the arm that the unit had last
 # entered by then. Where nothing is found any more (events are dropped in time), it stays where it was.
@@ -332,9 +331,7 @@ async def _count(connection: asyncpg.Connection, rows: Rows) -> int:
         await connection.execute(KEEP_FEEDBACK, *_columns(rows.feedback))
     if await connection.fetchval(ANY_FEEDBACK):
         await connection.execute(TOUCH_FEEDBACK)
-        await connection.execute(BY_LOOKUP)
         await connection.execute(LOCK_FEEDBACK)
-        await connection.execute(BY_ANY_JOIN)
         await connection.execute(COUNT_SCORES)
     await connection.execute(MOVE_ARMS)
     await connection.execute(MARK_TESTS)
