@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from tiebreak.observations.rows import EVENT_COLUMNS, Rows
+from tiebreak.observations.sums import COLUMNS, METRICS, OF_UNITS
 
 LOCK_KEY: Final = 7595436202  # shared by batches of events; alone for feedback and for recounts
 
@@ -53,70 +54,21 @@ KEEP_BODIES: Final = (
 )
 
 # What new events add to their units, and what that moves in the sums over the units of their arms.
-COUNT_UNITS: Final = """
+COUNT_UNITS: Final = (
+    """
 with added as (
-    select test_id, unit_key as unit, phase, variant, min(id::text collate "C")::uuid as first_event,
-        count(*) as requests,
-        count(*) filter (where error is null) as answered,
-        count(*) filter (where error is not null) as errors,
-        coalesce(sum(jsonb_array_length(fallbacks)), 0)::bigint as fallbacks,
-        count(*) filter (where cache = 'hit') as cache_hits,
-        sum(attempts)::bigint as attempts,
-        coalesce(sum(latency_us) filter (where error is null), 0)::bigint as latency_us,
-        count(first_token_us) filter (where error is null) as streamed,
-        coalesce(sum(first_token_us) filter (where error is null), 0)::bigint as first_token_us,
-        count(cost_nano) as priced,
-        coalesce(sum(cost_nano), 0)::bigint as cost_nano,
-        count(*) filter (where input_tokens is not null or output_tokens is not null) as counted,
-        coalesce(sum(input_tokens), 0)::bigint as input_tokens,
-        coalesce(sum(output_tokens), 0)::bigint as output_tokens
-    from fresh
-    where test_id is not null
-    group by test_id, unit_key, phase, variant
+    @of_units
 ), landed as (
-    insert into unit_sums as u (
-        test_id, unit, phase, variant, first_event, requests, answered, errors, fallbacks, cache_hits, attempts,
-        latency_us, streamed, first_token_us, priced, cost_nano, counted, input_tokens, output_tokens
-    )
-    select * from (
-        select test_id, unit, phase, variant, first_event, requests, answered, errors, fallbacks, cache_hits, attempts,
-            latency_us, streamed, first_token_us, priced, cost_nano, counted, input_tokens, output_tokens
-        from added
-        order by test_id, unit, phase, variant
-    ) ordered
+    insert into unit_sums as u
+    select * from (select * from added order by test_id, unit, phase, variant) ordered
     on conflict (test_id, unit, phase, variant) do update set
-        first_event = least(u.first_event, excluded.first_event),
-        requests = u.requests + excluded.requests,
-        answered = u.answered + excluded.answered,
-        errors = u.errors + excluded.errors,
-        fallbacks = u.fallbacks + excluded.fallbacks,
-        cache_hits = u.cache_hits + excluded.cache_hits,
-        attempts = u.attempts + excluded.attempts,
-        latency_us = u.latency_us + excluded.latency_us,
-        streamed = u.streamed + excluded.streamed,
-        first_token_us = u.first_token_us + excluded.first_token_us,
-        priced = u.priced + excluded.priced,
-        cost_nano = u.cost_nano + excluded.cost_nano,
-        counted = u.counted + excluded.counted,
-        input_tokens = u.input_tokens + excluded.input_tokens,
-        output_tokens = u.output_tokens + excluded.output_tokens
+        first_event = least(u.first_event, excluded.first_event), @columns
     returning *
 ), changed as (
     select l.test_id, l.phase, l.variant, m.metric, m.c, m.x, m.dc, m.dx
     from landed l
     join added a using (test_id, unit, phase, variant)
-    cross join lateral (values
-        ('requests', l.requests, l.requests, a.requests, a.requests),
-        ('errors', l.requests, l.errors, a.requests, a.errors),
-        ('fallbacks', l.requests, l.fallbacks, a.requests, a.fallbacks),
-        ('cache_hits', l.requests, l.cache_hits, a.requests, a.cache_hits),
-        ('attempts', l.requests, l.attempts, a.requests, a.attempts),
-        ('latency_us', l.answered, l.latency_us, a.answered, a.latency_us),
-        ('first_token_us', l.streamed, l.first_token_us, a.streamed, a.first_token_us),
-        ('cost_nano', l.priced, l.cost_nano, a.priced, a.cost_nano),
-        ('input_tokens', l.counted, l.input_tokens, a.counted, a.input_tokens),
-        ('output_tokens', l.counted, l.output_tokens, a.counted, a.output_tokens)
-    ) m (metric, c, x, dc, dx)
+    cross join lateral (values @metrics) m (metric, c, x, dc, dx)
 )
 insert into moves
 select test_id, phase, variant, metric, sum((c > 0)::int - (c > dc)::int), sum(dc), sum(dx),
@@ -124,7 +76,10 @@ select test_id, phase, variant, metric, sum((c > 0)::int - (c > dc)::int), sum(d
     sum(c::numeric * x - (c - dc)::numeric * (x - dx))
 from changed
 group by test_id, phase, variant, metric
-"""
+""".replace("@of_units", OF_UNITS.replace("@events", "fresh where test_id is not null"))
+    .replace("@columns", ", ".join(f"{name} = u.{name} + excluded.{name}" for name in COLUMNS))
+    .replace("@metrics", ", ".join(f"('{m}', l.{c}, l.{x}, a.{c}, a.{x})" for m, (c, x) in METRICS.items()))
+)
 
 ANY_FEEDBACK: Final = "select exists (select from feedback)"
 KEEP_FEEDBACK: Final = """
