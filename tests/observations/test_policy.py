@@ -67,12 +67,12 @@ def test_texts_and_tags_are_bounded():
 @given(st.text(st.characters(exclude_categories=()), max_size=50))
 def test_any_text_of_a_caller_can_be_written_and_read(text):
     given_event = event(
-        1, unit=text, session=text, model=text, tags={text: text}, request=text, response=text
+        1, unit=text, session=text, model=text, served=text, tags={text: text}, request=text, response=text
     )
     for policy in BodyPolicy:
         found = kept(given_event, policy)
         assert decode(encode(found)) == found
-        assert "\x00" not in (found.model or "")
+        assert "\x00" not in f"{found.model}{found.served}"
 
 
 @pytest.mark.parametrize(
