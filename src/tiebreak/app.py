@@ -39,6 +39,7 @@ TAGS = [
         "name": "runs",
         "description": "A dataset through the variants of a test: progress, budget, transcripts.",
     },
+    {"name": "requests", "description": "Live requests as they were served, and what was said of them."},
     {"name": "analytics", "description": "Results and verdicts."},
     {"name": "providers", "description": "Accounts at vendors, their models and prices."},
     {"name": "prompts", "description": "Versioned prompts."},
@@ -183,6 +184,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     from tiebreak.analytics import routes as analytics
     from tiebreak.datasets import routes as datasets
     from tiebreak.experiments import routes as experiments
+    from tiebreak.observations import routes as observations
     from tiebreak.operations import health
     from tiebreak.prompts import routes as prompts
     from tiebreak.providers import activity_routes as activity
@@ -206,4 +208,5 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     app.include_router(experiments.build_router(database=database))
     app.include_router(runs.build_router(database=database, clock=clock))
     app.include_router(runs.build_lifecycle_router(database=database, clock=clock))
+    app.include_router(observations.build_router(database=database))
     app.include_router(analytics.build_router(database=database, clock=clock))

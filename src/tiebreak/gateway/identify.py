@@ -49,7 +49,8 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
     if not said:
         return NOTHING_ASKED
     text = {name: _text(name, value) for name, value in said.items()}
-    log: Log | None = _choice("log", text["log"], ("none", "metadata", "full")) if "log" in text else None
+    logs: tuple[Log, ...] = ("none", "metadata", "full")
+    log = _choice("log", text["log"], logs) if "log" in text else None
     return Asked(
         unit=text.get("unit") or None,
         session=text.get("session") or None,
