@@ -190,6 +190,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
             keyring=parts.keyring,
             outbound=parts.settings.outbound,
             clock=clock,
+            defaults=parts.settings.provider_defaults,
         )
     )
     app.include_router(prompts.build_router(database=database))

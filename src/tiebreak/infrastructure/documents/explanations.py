@@ -26,9 +26,7 @@ class Explanation:
     at_key: bool = False
 
 
-def explain(
-    errors: Sequence[ErrorDetails], schema: Mapping[str, Any], *, root: int = 0
-) -> list[Explanation]:
+def explain(errors: Sequence[ErrorDetails], schema: Mapping[str, Any], *, root: int = 0) -> list[Explanation]:
     """Pydantic's errors about a document of this JSON Schema; `root` parts of each location lead to it."""
     return [_explain(error, error["loc"][root:], schema) for error in errors]
 
