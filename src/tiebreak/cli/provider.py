@@ -266,8 +266,9 @@ _PRICES = [
     key("input_price", "$ per M in", right=True),
     key("cached_input_price", "cached", right=True),
     key("output_price", "$ per M out", right=True),
-    key("valid_from", "from"),
-    key("now", "counts now"),
+    # A day is a moment at midnight UTC.
+    Column("from", lambda row: (row["valid_from"] or "").removesuffix("T00:00:00Z")),
+    key("now"),
     key("source"),
 ]
 
