@@ -198,6 +198,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
             keyring=parts.keyring,
             outbound=parts.settings.outbound,
             clock=clock,
+            defaults=parts.settings.provider_defaults,
         )
     )
     app.include_router(activity.build_activity_router(database=database, clock=clock))
