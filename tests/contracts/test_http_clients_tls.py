@@ -170,7 +170,10 @@ class Tunnels:
         port = int(head.split(b" ")[1].rpartition(b":")[2])
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+        try:
+            await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+        finally:
+            there_writer.close()
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
