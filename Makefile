@@ -33,8 +33,9 @@ demo: install ## install, show the demo, leave
 test: install ## unit, contract, journey and quick fault tests
 	@$(RUN) pytest -n 2 --dist loadscope -m "not faults"
 
-faults: install ## every row of the fault table at its full figure
-	@$(RUN) pytest -m faults
+faults: install ## every row of the fault table, at its full figure
+	@$(RUN) pytest tests/faults
+	@$(RUN) pytest -m faults --ignore=tests/faults
 
 check: install ## format, lint, types, imports, dependency audit
 	$(RUN) ruff format --check .

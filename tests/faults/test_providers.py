@@ -127,27 +127,29 @@ async def timed(client: HttpClient, request: HttpRequest) -> tuple[float, TimedO
     return time.monotonic() - began, caught.value
 
 
-async def test_u4_a_connection_that_is_not_answered_ends_after_two_seconds(client):
+async def test_u4_a_connection_that_is_not_answered_ends_after_two_seconds(client, record_property):
     with blackhole() as port:
         await asyncio.sleep(0.1)
         took, error = await timed(client, HttpRequest("GET", f"http://127.0.0.1:{port}/", {}))
+    record_property("seconds", round(took, 3))
     assert error.phase == "connect"
-    assert 2.0 <= took < 10.0
+    assert 2.0 <= took < 2.0 + 5 * 0.3
 
 
-async def test_u4_a_tls_handshake_that_stalls_ends_after_two_seconds(client):
+async def test_u4_a_tls_handshake_that_stalls_ends_after_two_seconds(client, record_property):
     async with upstream(silence) as vendor:
         url = vendor.url.replace("http:", "https:")
         took, error = await timed(client, HttpRequest("GET", url, {}))
+    record_property("seconds", round(took, 3))
     assert error.phase == "connect"
-    assert 2.0 <= took < 10.0
+    assert 2.0 <= took < 2.0 + 5 * 0.3
 
 
 async def drip_head(request, writer):
     """Headers that never end, a line every 50 ms."""
     writer.write(b"HTTP/1.1 200 OK\r\n")
     with_line = b"x-more: and more\r\n"
-    while not request.reader.at_eof():
+    while not (request.reader.at_eof() or writer.is_closing()):
         writer.write(with_line)
         await asyncio.sleep(0.05)
     writer.close()
@@ -156,7 +158,7 @@ async def drip_head(request, writer):
 async def drip_body(request, writer):
     """A body of one byte every 50 ms."""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-    while not request.reader.at_eof():
+    while not (request.reader.at_eof() or writer.is_closing()):
         writer.write(b" ")
         await asyncio.sleep(0.05)
     writer.close()
@@ -297,7 +299,7 @@ async def test_u7_a_line_of_5_mb_is_read_and_one_over_the_limit_is_not(client):
 async def test_u7_a_stream_of_comments_only_ends_at_the_deadline(client):
     async def comments(request, writer):
         writer.write(STREAM_HEAD)
-        while not request.reader.at_eof():
+        while not (request.reader.at_eof() or writer.is_closing()):
             writer.write(b"f\r\n: keep-alive.\n\n\r\n")
             await asyncio.sleep(0.02)
         writer.close()
