@@ -23,7 +23,7 @@ from tiebreak.infrastructure.connections.http import (
 
 # Bytes read at once, and kept for a caller who does not read on before the sender is slowed down.
 READ_SIZE: Final = 32 * 1024
-KEPT_UNREAD: Final = 32 * 1024
+KEPT_UNREAD: Final = 8 * 1024
 # Larger bodies are not copied behind their heads.
 _COPIED_BODY: Final = 64 * 1024
 _NO_BODY: Final = frozenset({204, 304})

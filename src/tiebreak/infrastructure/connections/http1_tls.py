@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Iterable
 from typing import Final, Protocol, cast
 
+# Encrypted bytes taken at once. OpenSSL's buffers grow to what they ever held, and every reader that pauses has one.
+_READ_AT_ONCE: Final = 8 * 1024
 # Bytes encrypted at once.
 _WRITTEN_AT_ONCE: Final = 256 * 1024
 
@@ -128,7 +130,7 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where encrypted bytes go until they are copied."""
-        return self._connection.get_buffer(sizehint)
+        return self._connection.get_buffer(sizehint)[:_READ_AT_ONCE]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Decrypt them."""
