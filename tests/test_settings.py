@@ -62,6 +62,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("TIEBREAK_PORT", "70000"),
         ("TIEBREAK_PORT", "http"),
         ("TIEBREAK_OUTBOUND", "all"),
+        ("TIEBREAK_HTTP_CLIENT", "httpx"),
         ("TIEBREAK_LEASE_SECONDS", "0"),
         ("DB_POOL_SIZE", "0"),
         ("DB_MAX_OVERFLOW", "-1"),

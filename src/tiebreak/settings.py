@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         default=_SERVICE.cache_ttl_seconds,
         description="Seconds that an answer is kept, where a new provider says nothing",
     )
+    http_client: Literal["own", "aiohttp"] = Field(
+        default="own",
+        description="What calls providers: our own HTTP/1.1 client, or aiohttp (needs the extra tiebreak[aiohttp])",
+    )
     lease_seconds: float = Field(default=10.0, gt=0, le=3600, description="How long a worker may be silent")
     database_url: SecretStr | None = Field(
         default=None,
