@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -58,3 +59,19 @@ async def api(dsn: str, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
 def bearer(key: KeyText | str) -> dict[str, str]:
     """The header that brings a key."""
     return {"Authorization": f"Bearer {key if isinstance(key, str) else key.text}"}
+
+
+async def every_row(dsn: str) -> str:
+    """Everything that the database holds, as text: one row a line."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        tables = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
+        return "\n".join(
+            [
+                row["whole"]
+                for table in tables
+                for row in await connection.fetch(f"select t::text as whole from {table['tablename']} t")
+            ]
+        )
+    finally:
+        await connection.close()

@@ -1,6 +1,5 @@
 """Keys in files: made whole, once, for their owner only."""
 
-import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +24,7 @@ def test_the_owners_key_is_made_once_for_the_owner_only(tmp_path):
 def test_an_owners_key_that_others_may_read_is_refused_with_the_remedy(tmp_path):
     key = owner_key(tmp_path)
     (tmp_path / OWNER_FILE).chmod(0o644)
-    with pytest.raises(Misconfigured, match="0644.*remove it") as refused:
+    with pytest.raises(Misconfigured, match=r"0644.*remove it") as refused:
         owner_key(tmp_path)
     assert key.secret not in refused.value.detail
 
@@ -63,9 +62,9 @@ def test_the_owners_key_is_no_admin_key_for_the_database(tmp_path):
         admin_key(tmp_path / OWNER_FILE)
 
 
-def test_nothing_half_written_is_left_when_the_folder_is_gone(tmp_path):
+def test_where_no_folder_can_be_the_reason_is_told(tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("")
-    with pytest.raises(Misconfigured, match="Not a directory"):
+    with pytest.raises(Misconfigured, match="cannot be made or read: File exists"):
         owner_key(blocked)
-    assert os.listdir(tmp_path) == ["blocked"]
+    assert [file.name for file in tmp_path.iterdir()] == ["blocked"]

@@ -6,10 +6,9 @@ import random
 from datetime import UTC, datetime
 from uuid import UUID
 
-import asyncpg
 import httpx2
 import pytest
-from tests.auth.conftest import bearer, client_of
+from tests.auth.conftest import bearer, client_of, every_row
 
 from tiebreak.app import create_app
 from tiebreak.auth.keys import owner, parse
@@ -58,18 +57,10 @@ async def test_a_repeated_call_makes_no_second_key_and_tells_no_secret(api, dsn)
     assert again.headers["cache-control"] == "no-store"
     assert again.json() == first.json() | {"key": None}
     assert len((await api.get("/api/v1/keys")).json()["data"]) == 1
-    connection = await asyncpg.connect(dsn)
-    try:
-        tables = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
-        rows = [
-            row["whole"]
-            for table in tables
-            for row in await connection.fetch(f"select t::text as whole from {table['tablename']} t")
-        ]
-    finally:
-        await connection.close()
-    assert any("once" in row and key.prefix in row for row in rows)
-    assert not any(key.secret in row or key.secret.encode().hex() in row for row in rows)
+    rows = await every_row(dsn)
+    assert f'"prefix": "{key.prefix}"' in rows.replace('""', '"')
+    assert key.secret not in rows
+    assert key.secret.encode().hex() not in rows
 
 
 async def test_pages_follow_each_other(api):
