@@ -198,6 +198,7 @@ def create_app(
     # FastAPI and the routers are imported here, because a background worker opens the parts and serves nothing.
     from fastapi import FastAPI
 
+    from tiebreak.auth import openapi as key_description
     from tiebreak.infrastructure.middleware.guard import BodyRules, Guard
     from tiebreak.infrastructure.rest import problems
 
@@ -224,6 +225,7 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
+    key_description.describe(app)
     app.add_middleware(
         Guard,
         port=settings.port if port is None else port,

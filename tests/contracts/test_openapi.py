@@ -103,6 +103,13 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document):
         assert {"4XX", "5XX"} <= set(operation["responses"]), name
 
 
+def test_every_call_but_health_says_how_it_brings_its_key(document):
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "x-api-key"}
+    for name, (_, _, operation) in operations(document).items():
+        expected = [] if name == "get_health" else [{"bearer": []}, {"x-api-key": []}]
+        assert operation["security"] == expected, name
+
+
 def test_creating_calls_link_to_what_they_made(document):
     ids = operations(document)
     for name, (method, _, operation) in ids.items():

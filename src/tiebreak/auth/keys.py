@@ -38,7 +38,7 @@ class KeyText:
     @property
     def digest(self) -> bytes:
         """What is kept of the secret."""
-        return hashlib.sha256(self.secret.encode()).digest()
+        return digest_of(self.secret)
 
 
 def fresh(chance: Callable[[int], bytes]) -> KeyText:
@@ -54,7 +54,18 @@ def owner(chance: Callable[[int], bytes]) -> KeyText:
     return KeyText(OWNER_PREFIX, fresh(chance).secret)
 
 
-def parse(text: str) -> KeyText | None:
-    """The key that the text is, or None; nothing is said of what was wrong with it."""
+def parts(text: str) -> tuple[str, str] | None:
+    """Prefix and secret of a key's text, or None when it is no key; nothing is said of what was wrong with it."""
     found = _TEXT.fullmatch(text)
-    return None if found is None else KeyText(found[1], found[2])
+    return None if found is None else (found[1], found[2])
+
+
+def parse(text: str) -> KeyText | None:
+    """The key that the text is, or None."""
+    found = parts(text)
+    return None if found is None else KeyText(*found)
+
+
+def digest_of(secret: str) -> bytes:
+    """What is kept of a secret."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from tiebreak.auth.keys import KeyText, parse
+from tiebreak.auth.keys import KeyText, digest_of, parts
 from tiebreak.auth.model import OWNER, Principal, Refusal
 
 MAKE_ONE: Final = "`tiebreak key create` on the server's machine makes one"
@@ -49,12 +49,12 @@ class KeySnapshot(msgspec.Struct, frozen=True):
 
     def check(self, text: str, now: datetime) -> Principal | Refusal:
         """Who sends this: the value of a header, with or without `Bearer` before the key."""
-        scheme, space, rest = text.partition(" ")
-        key = parse(rest.strip() if space and scheme.lower() == "bearer" else text)
-        if key is None:
+        found = parts(text if text.startswith("tb_") else _credential(text))
+        if found is None:
             return MALFORMED
-        stored = self.keys.get(key.prefix, _NOBODY)
-        if not hmac.compare_digest(key.digest, stored.digest):
+        prefix, secret = found
+        stored = self.keys.get(prefix, _NOBODY)
+        if not hmac.compare_digest(digest_of(secret), stored.digest):
             return UNKNOWN
         if stored.expires_at is not None and stored.expires_at <= now:
             return Refusal(
@@ -86,15 +86,21 @@ NO_KEYS: Final = KeySnapshot({}, keyed=False)
 
 def presented(headers: Iterable[tuple[bytes, bytes]]) -> str | Refusal:
     """The one key that a request brings; the same key in both headers counts as one."""
-    found: set[str] = set()
+    found: str | None = None
     for name, value in headers:
-        if name == b"x-api-key":
-            found.add(value.decode("latin-1").strip())
-        elif name == b"authorization":
-            scheme, _, credential = value.decode("latin-1").strip().partition(" ")
-            if scheme.lower() != "bearer":
-                return MALFORMED
-            found.add(credential.strip())
-    if not found:
-        return MISSING
-    return found.pop() if len(found) == 1 else MALFORMED
+        if name == b"authorization":
+            key = _credential(value.decode("latin-1").strip())
+        elif name == b"x-api-key":
+            key = value.decode("latin-1").strip()
+        else:
+            continue
+        if found is not None and found != key:
+            return MALFORMED
+        found = key
+    return MISSING if found is None else found
+
+
+def _credential(text: str) -> str:
+    """What stands behind `Bearer`; nothing when the text begins otherwise."""
+    scheme, _, credential = text.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from tiebreak.infrastructure.middleware.guard import BodyRules, Guard, refusal, unusable, wrong_body
+from tiebreak.infrastructure.middleware.guard import (
+    BodyRules,
+    Guard,
+    foreign_page,
+    refusal,
+    unusable,
+    wrong_body,
+)
 
 PORT = 8321
 HOST = (b"host", b"localhost:8321")
@@ -399,3 +406,40 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_to_the_app
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers, "query_string": b""}
     await Guard(app, PORT, RULES)(scope, receive, send)
     assert seen == ["http.request", "http.disconnect"]
+
+
+LOCKED_HOST = (b"host", b"tiebreak.example:8321")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [LOCKED_HOST],
+        [LOCKED_HOST, (b"forwarded", b"for=203.0.113.9"), (b"x-forwarded-for", b"203.0.113.9")],
+        [LOCKED_HOST, (b"origin", b"http://tiebreak.example:8321")],
+        [LOCKED_HOST, (b"origin", b"https://TIEBREAK.example:8321")],
+        [LOCKED_HOST, (b"sec-fetch-site", b"same-origin")],
+        [HOST, (b"origin", b"http://localhost:8321")],
+    ],
+)
+def test_with_keys_any_name_and_any_proxy_may_bring_a_request(headers):
+    assert foreign_page(headers) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "word"),
+    [
+        ([], "Host"),
+        ([LOCKED_HOST, HOST], "Host"),
+        ([LOCKED_HOST, (b"origin", b"https://evil.example")], "Origin"),
+        ([LOCKED_HOST, (b"origin", b"null")], "Origin"),
+        ([LOCKED_HOST, (b"origin", b"https://tiebreak.example")], "Origin"),
+        ([LOCKED_HOST, (b"origin", b"ftp://tiebreak.example:8321")], "Origin"),
+        ([LOCKED_HOST, (b"sec-fetch-site", b"cross-site")], "Sec-Fetch-Site"),
+        ([LOCKED_HOST, (b"sec-fetch-site", b"same-site")], "Sec-Fetch-Site"),
+    ],
+)
+def test_with_keys_another_sites_page_stays_out(headers, word):
+    error = foreign_page(headers)
+    assert error is not None
+    assert word in error.detail
