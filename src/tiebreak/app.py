@@ -160,25 +160,6 @@ async def has_keys(settings: Settings) -> bool:
         return await key_service.keyed(tx)
 
 
-@asynccontextmanager
-async def _watched_keys(parts: Parts, owner: KeyText | None) -> AsyncIterator[KeyWatch]:
-    watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner)
-    await watch.start()
-    watching = asyncio.create_task(watch.run())
-    watching.add_done_callback(_say_that_keys_stand_still)
-    try:
-        yield watch
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await watch.close()
-
-
-def _say_that_keys_stand_still(watching: asyncio.Task[None]) -> None:
-    if not watching.cancelled() and (error := watching.exception()) is not None:
-        log.error("API keys are not kept current any more; restart the server", exc_info=error)
-
-
 def create_app(
     settings: Settings,
     *,
@@ -206,10 +187,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_parts(settings) as parts, _watched_keys(parts, owner) as gate.watch:
+        async with open_parts(settings) as parts:
             app.state.parts = parts
-            mount(app, parts, instance or str(new_id()))
-            yield
+            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner)
+            async with gate.watch.running():
+                mount(app, parts, instance or str(new_id()))
+                yield
 
     app = FastAPI(
         title="Tiebreak",

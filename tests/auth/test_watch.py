@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -12,13 +13,11 @@ from tests.conftest import DatabaseServer
 
 from tiebreak.auth import service
 from tiebreak.auth.keys import KeyText
-from tiebreak.auth.model import OWNER, Principal
+from tiebreak.auth.model import OWNER, Principal, Refusal
 from tiebreak.auth.snapshot import UNKNOWN, KeySnapshot
 from tiebreak.auth.watch import POLL, KeyWatch
 from tiebreak.clock import SystemClock
 from tiebreak.errors import Unavailable
-
-SESSIONS = "select pid from pg_stat_activity where query like 'LISTEN%' or query like '%from api_keys%'"
 
 
 async def until(condition: Callable[[], bool], patience: float = 20.0) -> None:
@@ -29,15 +28,8 @@ async def until(condition: Callable[[], bool], patience: float = 20.0) -> None:
 
 @asynccontextmanager
 async def watching(watch: KeyWatch) -> AsyncIterator[KeyWatch]:
-    await watch.start()
-    task = asyncio.create_task(watch.run())
-    try:
+    async with watch.running():
         yield watch
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await watch.close()
 
 
 async def cut(server: DatabaseServer, dsn: str) -> int:
@@ -115,9 +107,41 @@ async def test_without_a_database_it_does_not_start_but_a_given_snapshot_counts(
         f"postgresql://nobody@/none?host={tmp_path}", SystemClock(), first=KeySnapshot.decode(encoded)
     )
     with pytest.raises(Unavailable, match="cannot be read"):
-        await away.start()
+        async with away.running():
+            pass
     assert away.check(key.text) == Principal(made.id, "ci", frozenset({"gateway"}))
-    await away.close()
+
+
+async def test_a_name_or_an_end_that_changes_is_seen(dsn, database, make_key):
+    _, key = await make_key(name="old")
+    async with watching(KeyWatch(dsn, SystemClock())) as watch:
+        async with database.transaction() as tx:
+            await service.change(tx, key.prefix, service.Changes(name="new"), NOW)
+        await until(lambda: watch.check(key.text).name == "new", POLL / 2)
+        soon = SystemClock().now() + timedelta(seconds=0.2)
+        async with database.transaction() as tx:
+            await service.change(tx, key.prefix, service.Changes(expires_at=soon), NOW)
+        await until(lambda: isinstance(watch.check(key.text), Refusal), POLL / 2)
+
+
+async def test_a_watch_that_breaks_says_so_at_once(dsn, database_server, make_key):
+    """With a clock that fails where the database is waited for."""
+
+    class Broken(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            raise LookupError("no time")
+
+    name = dsn.partition("?")[0].rpartition("/")[2]
+    admin = await asyncpg.connect(database_server.dsn)
+    try:
+        with capture_logs() as said:
+            async with watching(KeyWatch(dsn, Broken())):
+                await admin.execute(f"alter database {name} allow_connections false")
+                await cut(database_server, dsn)
+                await until(lambda: any("restart the server" in event["event"] for event in said))
+    finally:
+        await admin.execute(f"alter database {name} allow_connections true")
+        await admin.close()
 
 
 async def test_the_owner_of_the_machine_is_known_through_every_change(dsn, make_key):

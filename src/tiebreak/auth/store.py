@@ -21,6 +21,12 @@ _USABLE: Final = (
     "select id, prefix, secret_hash, name, scopes, expires_at from api_keys where revoked_at is null"
 )
 _KEYED: Final = "select exists (select from api_keys)"
+# Changes with every key that may be used, and with the first of all; a use does not change it.
+_FINGERPRINT: Final = """
+select exists (select from api_keys) || coalesce(
+    md5(string_agg(row(id, prefix, secret_hash, name, scopes, expires_at)::text, '' order by id)), '')
+from api_keys where revoked_at is null
+"""
 
 # To the minute is enough, and a busy key is then written once a minute. A row that another process writes right now
 # is left to it, so that two writers never wait for each other.
@@ -110,6 +116,11 @@ async def update_key(tx: AsyncConnection, changed: Key) -> None:
 async def notify(tx: AsyncConnection) -> None:
     """Tell every process that keys changed, once this transaction commits."""
     await tx.execute(select(func.pg_notify(CHANNEL, "")))
+
+
+async def fingerprint(connection: asyncpg.Connection) -> str:
+    """What tells whether `load` would give something else than before."""
+    return str(await connection.fetchval(_FINGERPRINT))
 
 
 async def load(connection: asyncpg.Connection) -> KeySnapshot:

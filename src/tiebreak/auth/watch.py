@@ -4,7 +4,8 @@ While the database is away the last snapshot counts.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class KeyWatch:
-    """The present snapshot and what was seen of its keys. Whoever makes one runs `run` as a task and `close`s it.
+    """The present snapshot and what was seen of its keys, current while `running`.
 
     `owner` is the key of this machine's owner; `first` what counts until the database has answered.
     """
@@ -46,6 +47,7 @@ class KeyWatch:
         self._changed = asyncio.Event()
         self._uses: dict[UUID, datetime] = {}  # of keys that were recognised, so no more than there are
         self._away = False
+        self._mark: str | None = None
         self.snapshot = self._with_owner(first)
 
     def check(self, text: str) -> Principal | Refusal:
@@ -56,11 +58,12 @@ class KeyWatch:
             self._uses[found.key_id] = now
         return found
 
-    async def start(self) -> None:
-        """Load the keys for the first time.
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load the keys and keep them current until the block ends.
 
         Raises:
-            Unavailable: the database does not answer.
+            Unavailable: the database does not answer at the start.
         """
         try:
             await self._refresh()
@@ -69,9 +72,17 @@ class KeyWatch:
                 f"the API keys cannot be read: the database does not answer ({_reason(exc)}); try again",
                 retry_after=LONGEST_WAIT,
             ) from exc
+        following = asyncio.create_task(self.run())
+        following.add_done_callback(_say_if_broken)
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await self.close()
 
     async def run(self) -> None:
-        """Stay current until cancelled."""
+        """Stay current until cancelled, from a database that may be away at first: `running` without its first load."""
         wait = FIRST_WAIT
         while True:
             try:
@@ -105,7 +116,10 @@ class KeyWatch:
         try:
             session = await self._session()
             self._changed.clear()
-            self.snapshot = self._with_owner(await store.load(session))
+            # Thousands of keys take milliseconds to load, which nobody should wait for at every poll.
+            if (mark := await store.fingerprint(session)) != self._mark:
+                self.snapshot = self._with_owner(await store.load(session))
+                self._mark = mark
             await self._flush(session)
         except BaseException:  # also a cancellation: half an answer would spoil the session
             self._drop()
@@ -137,6 +151,11 @@ class KeyWatch:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _say_if_broken(following: asyncio.Task[None]) -> None:
+    if not following.cancelled() and (error := following.exception()) is not None:
+        log.error("API keys are not kept current any more; restart the server", exc_info=error)
 
 
 def _reason(error: BaseException) -> str:
