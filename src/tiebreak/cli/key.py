@@ -11,7 +11,7 @@ from tiebreak.auth.keys import parse
 from tiebreak.auth.model import SCOPES
 from tiebreak.cli.connection import Connection, converse
 from tiebreak.cli.entry import add_global
-from tiebreak.cli.output import Column, key, print_fields, print_table, show
+from tiebreak.cli.output import Column, key, print_fields, print_table, printable, show
 from tiebreak.clock import SystemClock
 from tiebreak.errors import InvalidInput
 
@@ -112,7 +112,7 @@ async def revoke(options: argparse.Namespace, api: Connection) -> int:
     return show(
         options,
         {"revoked": prefix},
-        lambda: print(f"{prefix} ({document['name']}) is revoked"),
+        lambda: print(f"{prefix} ({printable(document['name'])}) is revoked"),
     )
 
 
