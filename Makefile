@@ -1,6 +1,7 @@
 # Everything a contributor or a new user types. `make help` lists it.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+FUZZ_SECONDS ?= 600
 TOOLS := .tools/uv
 UV := $(TOOLS)/bin/uv
 export UV_PYTHON_DOWNLOADS := never
@@ -12,7 +13,7 @@ export TIEBREAK_GSM8K ?= $(abspath $(GSM8K))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test faults check format docs bench bench-startup bench-providers bench-run clean
+.PHONY: help install run demo test faults fuzz check format docs bench bench-startup bench-providers bench-tls bench-run clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,8 +34,14 @@ demo: install ## install, show the demo, leave
 test: install ## unit, contract, journey and quick fault tests
 	@$(RUN) pytest -n 2 --dist loadscope -m "not faults"
 
-faults: install ## every row of the fault table at its full figure
-	@$(RUN) pytest -m faults
+faults: install ## every row of the fault table, at its full figure
+	@$(RUN) pytest tests/faults
+	@$(RUN) pytest -m faults --ignore=tests/faults
+
+fuzz: install ## vendors' bytes against their readers, guided by coverage, for FUZZ_SECONDS
+	@if $(UV) sync --quiet --frozen --all-extras --group fuzz; then \
+		$(RUN) --group fuzz python -m tests.fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048; \
+	else echo "SKIPPED: atheris cannot be installed here, nothing was fuzzed"; fi
 
 check: install ## format, lint, types, imports, dependency audit
 	$(RUN) ruff format --check .
@@ -50,10 +57,13 @@ format: install ## format and fix what can be fixed
 docs: install ## write docs/reference.md from the program
 	$(RUN) python -m tests.docs.reference
 
-bench: bench-startup bench-providers bench-run ## every benchmark
+bench: bench-startup bench-providers bench-tls bench-run ## every benchmark
 
 bench-providers: install ## our HTTP client against aiohttp, httpx2 and pyreqwest
 	$(RUN) python -m benchmarks.providers
+
+bench-tls: install ## a thousand streams over TLS for a minute, our client and aiohttp, uvloop and asyncio
+	$(RUN) python -m benchmarks.tls_streams
 
 bench-startup: install ## `tiebreak --help` against `python -c pass`
 	$(RUN) python -m benchmarks.startup

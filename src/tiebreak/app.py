@@ -18,10 +18,10 @@ from tiebreak.auth.keys import KeyText
 from tiebreak.auth.watch import KeyWatch
 from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
-from tiebreak.errors import TiebreakError
+from tiebreak.errors import Misconfigured, TiebreakError
 from tiebreak.ids import new_id
-from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.http import HttpClient
+from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres, resolve_home
 from tiebreak.providers import service as provider_service
@@ -78,6 +78,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         Unavailable: the database does not answer.
     """
     async with AsyncExitStack() as opened:
+        http = _http_client(settings)
+        opened.push_async_callback(http.close)
         home = await asyncio.to_thread(resolve_home, settings.home)
         dsn = await _database_server(settings, opened)
         database = Database(
@@ -86,8 +88,6 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         opened.push_async_callback(database.close)
         secret_key = settings.secret_key.get_secret_value() if settings.secret_key else None
         keyring = await asyncio.to_thread(Keyring.open, home, secret_key)
-        http = AiohttpClient(settings.outbound)
-        opened.push_async_callback(http.close)
         clock = SystemClock()
         activity = Activity(database, clock)
         recorder = asyncio.create_task(activity.run())
@@ -100,6 +100,21 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await _name_unreadable_secrets(database, keyring)
         await _seed_admin_key(settings, database, clock)
         yield Parts(settings, home, database, keyring, http, pipeline, activity, clock)
+
+
+def _http_client(settings: Settings) -> HttpClient:
+    """The chosen one; it opens nothing yet."""
+    if settings.http_client == "own":
+        return Http1Client(settings.outbound)
+    try:
+        # Imported here, because only the extra brings aiohttp.
+        from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+    except ModuleNotFoundError as exc:
+        raise Misconfigured(
+            f"{Settings.variables()['http_client']}=aiohttp cannot be used: the module {exc.name} is not installed; "
+            "install tiebreak[aiohttp], or leave the variable out to use Tiebreak's own client"
+        ) from exc
+    return AiohttpClient(settings.outbound)
 
 
 async def _database_server(settings: Settings, opened: AsyncExitStack) -> str:
@@ -241,6 +256,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
             keyring=parts.keyring,
             outbound=parts.settings.outbound,
             clock=clock,
+            defaults=parts.settings.provider_defaults,
         )
     )
     app.include_router(activity.build_activity_router(database=database, clock=clock))

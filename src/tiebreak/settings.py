@@ -10,10 +10,13 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tiebreak.errors import Misconfigured
+from tiebreak.providers.bounds import BatchSize, BatchWait, CacheEnabled, CacheSeconds, Retries, Timeout
+from tiebreak.providers.model import BatchConfig, ExternalServiceConfig
 
 PREFIX = "TIEBREAK_"
 # Begin like ours but are read by the tests and the examples, not by the product.
 OTHERS = frozenset({"TIEBREAK_GSM8K"})
+_SERVICE = ExternalServiceConfig("")
 
 
 class Settings(BaseSettings):
@@ -44,6 +47,34 @@ class Settings(BaseSettings):
         default="loopback",
         description="Which addresses providers may have: public only, also loopback, also private networks",
     )
+    provider_timeout_seconds: Timeout = Field(
+        default=_SERVICE.timeout_seconds,
+        description="Seconds for one attempt, where a new provider says nothing",
+    )
+    provider_max_retries: Retries = Field(
+        default=_SERVICE.max_retries,
+        description="After the first attempt of a call, where a new provider says nothing",
+    )
+    provider_max_batch_size: BatchSize = Field(
+        default=_SERVICE.batch_config.max_batch_size,
+        description="Calls that go together at most, where a new provider says nothing",
+    )
+    provider_batch_timeout_ms: BatchWait = Field(
+        default=_SERVICE.batch_config.batch_timeout_ms,
+        description="Milliseconds that a call waits for others at most, where a new provider says nothing",
+    )
+    provider_cache_enabled: CacheEnabled = Field(
+        default=_SERVICE.cache_enabled,
+        description="Keep answers to deterministic requests, where a new provider says nothing",
+    )
+    provider_cache_ttl_seconds: CacheSeconds = Field(
+        default=_SERVICE.cache_ttl_seconds,
+        description="Seconds that an answer is kept, where a new provider says nothing",
+    )
+    http_client: Literal["own", "aiohttp"] = Field(
+        default="own",
+        description="What calls providers: our own HTTP/1.1 client, or aiohttp (needs the extra tiebreak[aiohttp])",
+    )
     lease_seconds: float = Field(default=10.0, gt=0, le=3600, description="How long a worker may be silent")
     database_url: SecretStr | None = Field(
         default=None,
@@ -64,6 +95,19 @@ class Settings(BaseSettings):
         validation_alias="DB_MAX_OVERFLOW",
         description="Connections above the pool under load, per process",
     )
+
+    @property
+    def provider_defaults(self) -> ExternalServiceConfig:
+        """The configuration of a provider that says nothing of its own; without a name."""
+        batch = BatchConfig(self.provider_max_batch_size, self.provider_batch_timeout_ms)
+        return ExternalServiceConfig(
+            service_name="",
+            timeout_seconds=self.provider_timeout_seconds,
+            max_retries=self.provider_max_retries,
+            batch_config=batch,
+            cache_enabled=self.provider_cache_enabled,
+            cache_ttl_seconds=self.provider_cache_ttl_seconds,
+        )
 
     @classmethod
     def variables(cls) -> dict[str, str]:

@@ -10,7 +10,7 @@ from tests.contracts.vendors import VENDORS, Said, event
 from tests.upstream import SECRET, http, streamed, upstream
 
 from tiebreak.clock import SystemClock
-from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.providers import attempt
 from tiebreak.providers.dialects import PLAIN, adapter_of
 from tiebreak.providers.model import (
@@ -59,7 +59,7 @@ def test_every_dialect_has_its_judge():
 
 @pytest.fixture
 async def client():
-    opened = AiohttpClient("loopback")
+    opened = Http1Client("loopback")
     yield opened
     await opened.close()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from tests.certificates import Authority, authority
 from tests.clients import both_clients, get, post, read
+from tests.contracts.test_http_clients_wire import FRAMED, sending
 from tests.upstream import hang_up, http, silence, streamed, upstream
 
 from tiebreak.infrastructure.connections.http import (
@@ -21,6 +22,7 @@ from tiebreak.infrastructure.connections.http import (
     Stale,
     TimedOut,
     Timeouts,
+    TooLarge,
     Truncated,
 )
 
@@ -55,6 +57,30 @@ async def test_a_stream_over_tls_comes_in_pieces(client, signed, trusting):
         client.send(get(local(server), route=trusting)) as response,
     ):
         assert [piece async for piece in response.chunks()] == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("answer", FRAMED.values(), ids=FRAMED)
+async def test_framed_answers_are_read_over_tls_byte_by_byte_and_the_connection_kept(
+    client, signed, trusting, answer
+):
+    pieces = [answer[at : at + 1] for at in range(len(answer))]
+    async with upstream(sending(*pieces, gap=0), tls=signed.server()) as server:
+        for _ in range(2):
+            assert await read(client, get(local(server), route=trusting)) == b"fine"
+        assert server.connections == 1
+
+
+async def test_a_head_over_tls_that_is_late_ends_at_its_limit(client, signed, trusting):
+    async with upstream(silence, tls=signed.server()) as server:
+        with pytest.raises(TimedOut) as caught:
+            await read(client, get(local(server), route=trusting, timeouts=Timeouts(head=0.3)))
+    assert caught.value.phase == "head"
+
+
+async def test_a_body_over_its_limit_is_refused_over_tls(client, signed, trusting):
+    async with upstream(http(b"x" * 300_000), tls=signed.server()) as server:
+        with pytest.raises(TooLarge, match="299,999"):
+            await read(client, get(local(server), route=trusting, max_bytes=299_999))
 
 
 async def test_a_large_answer_over_tls_is_whole(client, signed, trusting):
@@ -170,7 +196,10 @@ class Tunnels:
         port = int(head.split(b" ")[1].rpartition(b":")[2])
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+        try:
+            await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+        finally:
+            there_writer.close()
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

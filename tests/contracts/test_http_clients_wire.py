@@ -38,18 +38,17 @@ def sending(*pieces: bytes, close: bool = False, gap: float = 0.005):
     return answer
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        FINE,
-        CHUNKED + b"4\r\nfine\r\n0\r\n\r\n",
-        CHUNKED + b"2;ext=1\r\nfi\r\n2\r\nne\r\n0\r\nx-trailer: 1\r\nx-other: 2\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" + FINE,
-        b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + FINE,
-        b"HTTP/1.1 200 \r\nContent-Length:4\r\nX-Empty:\r\n\r\nfine",
-    ],
-    ids=["length", "chunked", "trailers", "continue", "early hints", "no phrase"],
-)
+FRAMED = {
+    "length": FINE,
+    "chunked": CHUNKED + b"4\r\nfine\r\n0\r\n\r\n",
+    "trailers": CHUNKED + b"2;ext=1\r\nfi\r\n2\r\nne\r\n0\r\nx-trailer: 1\r\nx-other: 2\r\n\r\n",
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n" + FINE,
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + FINE,
+    "no phrase": b"HTTP/1.1 200 \r\nContent-Length:4\r\nX-Empty:\r\n\r\nfine",
+}
+
+
+@pytest.mark.parametrize("answer", FRAMED.values(), ids=FRAMED)
 @pytest.mark.parametrize("step", [0, 1])
 async def test_framed_answers_are_read_and_the_connection_kept(client, answer, step):
     pieces = [answer[at : at + step] for at in range(0, len(answer), step)] if step else [answer]

@@ -16,7 +16,7 @@ from tiebreak.cli import commands, entry
 from tiebreak.clock import SystemClock
 from tiebreak.errors import TiebreakError
 from tiebreak.experiments.definition import Definition
-from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.providers.activity import Activity
 from tiebreak.providers.pipeline import Pipeline
@@ -69,7 +69,7 @@ def _settings() -> Iterator[str]:
 async def _routes() -> Iterator[str]:
     settings = Settings()
     app = create_app(settings)
-    http = AiohttpClient(settings.outbound)
+    http = Http1Client(settings.outbound)
     with tempfile.TemporaryDirectory() as folder:
         clock = SystemClock()
         unused = Database(PostgresConfig(dsn="postgresql://unused"))

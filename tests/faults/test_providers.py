@@ -1,21 +1,23 @@
-"""Rows U2, U4-U7 and U9: a vendor that is slow, rude, broken or lying, over real sockets."""
+"""Rows U2, U4-U7, U9 and U10: a vendor that is slow, rude, broken or lying, over real sockets."""
 
 import asyncio
-import json
+import multiprocessing
 import random
 import resource
 import socket
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 from tests.accounts import account_at
 from tests.clocks import ManualClock
+from tests.providers.adapters.mutations import fuzz
 from tests.upstream import (
     DONE,
     STREAM_HEAD,
@@ -39,7 +41,6 @@ from tiebreak.infrastructure.connections.http import (
 )
 from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.providers import attempt
-from tiebreak.providers.adapters import openai_wire
 from tiebreak.providers.model import (
     Account,
     ChatRequest,
@@ -127,27 +128,29 @@ async def timed(client: HttpClient, request: HttpRequest) -> tuple[float, TimedO
     return time.monotonic() - began, caught.value
 
 
-async def test_u4_a_connection_that_is_not_answered_ends_after_two_seconds(client):
+async def test_u4_a_connection_that_is_not_answered_ends_after_two_seconds(client, record_property):
     with blackhole() as port:
         await asyncio.sleep(0.1)
         took, error = await timed(client, HttpRequest("GET", f"http://127.0.0.1:{port}/", {}))
+    record_property("seconds", round(took, 3))
     assert error.phase == "connect"
-    assert 2.0 <= took < 10.0
+    assert 2.0 <= took < 2.0 + 5 * 0.3
 
 
-async def test_u4_a_tls_handshake_that_stalls_ends_after_two_seconds(client):
+async def test_u4_a_tls_handshake_that_stalls_ends_after_two_seconds(client, record_property):
     async with upstream(silence) as vendor:
         url = vendor.url.replace("http:", "https:")
         took, error = await timed(client, HttpRequest("GET", url, {}))
+    record_property("seconds", round(took, 3))
     assert error.phase == "connect"
-    assert 2.0 <= took < 10.0
+    assert 2.0 <= took < 2.0 + 5 * 0.3
 
 
 async def drip_head(request, writer):
     """Headers that never end, a line every 50 ms."""
     writer.write(b"HTTP/1.1 200 OK\r\n")
     with_line = b"x-more: and more\r\n"
-    while not request.reader.at_eof():
+    while not (request.reader.at_eof() or writer.is_closing()):
         writer.write(with_line)
         await asyncio.sleep(0.05)
     writer.close()
@@ -156,7 +159,7 @@ async def drip_head(request, writer):
 async def drip_body(request, writer):
     """A body of one byte every 50 ms."""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-    while not request.reader.at_eof():
+    while not (request.reader.at_eof() or writer.is_closing()):
         writer.write(b" ")
         await asyncio.sleep(0.05)
     writer.close()
@@ -200,49 +203,21 @@ async def test_u5_a_slow_loris_frees_its_slot(client):
     assert caught.value.failure is Failure.TIMEOUT
 
 
-def fuzz(seed: int, inputs: int) -> None:
-    """Good answers with bytes changed, cut out, doubled: each is an answer or a named failure."""
-    rng = random.Random(seed)
-    shop = account("http://vendor.example")
-    seeds = [
-        json.dumps(completion("four ünï", usage={"prompt_tokens": 10**12, "completion_tokens": -1})).encode(),
-        json.dumps({"error": {"message": "no", "type": "server_error", "code": 500}}).encode(),
-        json.dumps({"choices": [{"index": 0, "delta": {"content": "x"}}]}).encode(),
-    ]
-    for _ in range(inputs):
-        body = bytearray(rng.choice(seeds))
-        for _ in range(rng.randrange(1, 6)):
-            place, what = rng.randrange(len(body) or 1), rng.randrange(4)
-            if what == 0 and body:
-                body[place] = rng.randrange(256)
-            elif what == 1:
-                del body[place : place + rng.randrange(1, 30)]
-            elif what == 2:
-                body[place:place] = rng.choice([b"NaN", b"[" * 50, b"\xff", b"\x00", b'"', b"null", b"1e999"])
-            else:
-                body[place:place] = body[place : place + rng.randrange(1, 30)]
-        for read in (
-            lambda raw: openai_wire.decode(shop, ASK, raw, 0.1),
-            lambda raw: openai_wire.decode_chunk(shop, raw),
-            lambda raw: openai_wire.error_of(shop, 500, {}, raw, datetime.now(UTC)),
-        ):
-            try:
-                found = read(bytes(body))
-            except ProviderError as failure:
-                found = failure
-            if isinstance(found, ProviderError):
-                assert len(found.body) <= 4096
-            elif isinstance(found, ChatResponse) and found.usage is not None:
-                assert found.usage.input_tokens >= 0 <= found.usage.output_tokens
-
-
-def test_u6_broken_answers_are_named_failures():
-    fuzz(seed=6, inputs=3_000)
-
-
 @pytest.mark.faults
-def test_u6_a_million_broken_answers_are_named_failures():
-    fuzz(seed=66, inputs=334_000)  # each is read three ways
+@pytest.mark.timeout(1200)  # three minutes on two idle cores
+def test_u6_a_million_broken_answers_are_named_failures(record_property):
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as both:
+        halves = list(both.map(fuzz, [66, 67], [500_000, 500_000]))
+    slowest = max(halves, key=lambda half: half.seconds)
+    record_property("slowest", f"{slowest.seconds * 1000:.2f} ms: {slowest.what}")
+    assert sum(half.cases for half in halves) >= 1_000_000
+    assert slowest.seconds < 0.05  # the row says 10 ms; five times that on a busy machine
+
+
+def test_u10_whatever_a_vendor_says_of_usage_stays_within_bounds():
+    """Negative, enormous and missing counts; `holds` looks at every answer."""
+    kinds = fuzz(seed=10, cases=5_000).kinds
+    assert "ChatResponse" in kinds
 
 
 EVENTS = b"".join([b": keep-alive\n\n", chunk("fo"), chunk("ür ✓"), chunk(None, "stop"), USAGE_CHUNK, DONE])
@@ -297,7 +272,7 @@ async def test_u7_a_line_of_5_mb_is_read_and_one_over_the_limit_is_not(client):
 async def test_u7_a_stream_of_comments_only_ends_at_the_deadline(client):
     async def comments(request, writer):
         writer.write(STREAM_HEAD)
-        while not request.reader.at_eof():
+        while not (request.reader.at_eof() or writer.is_closing()):
             writer.write(b"f\r\n: keep-alive.\n\n\r\n")
             await asyncio.sleep(0.02)
         writer.close()

@@ -152,7 +152,7 @@ async def test_a_proxy_is_judged_by_what_its_name_resolves_to(client_type):
         assert server.connections == 0
 
 
-async def test_a_redirect_to_the_metadata_address_is_not_followed(client_type):
+async def test_u11_a_redirect_to_the_metadata_address_is_not_followed(client_type):
     async with (
         everywhere() as metadata,
         upstream(http(b"", 307, location=f"http://127.0.0.1:{metadata.port}/latest")) as server,

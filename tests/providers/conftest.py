@@ -9,15 +9,15 @@ from fastapi import FastAPI
 from tests.accounts import account_at
 
 from tiebreak.clock import SystemClock
-from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.infrastructure.rest import problems
 from tiebreak.providers.routes import build_router
 from tiebreak.providers.secrets import Keyring
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[AiohttpClient]:
-    opened = AiohttpClient("loopback")
+async def client() -> AsyncIterator[Http1Client]:
+    opened = Http1Client("loopback")
     yield opened
     await opened.close()
 

@@ -19,7 +19,7 @@ from tests.upstream import (
 )
 
 from tiebreak.clock import SystemClock
-from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.providers import attempt
 from tiebreak.providers.model import ChatRequest, Failure, Message, ProviderError, Usage
 
@@ -135,7 +135,7 @@ async def test_an_error_whose_body_is_cut_is_told_by_its_status(call):
 
 
 async def test_a_refused_address_counts_no_call(make_account):
-    client = AiohttpClient("public")
+    client = Http1Client("public")
     async with upstream(hang_up) as vendor:
         with pytest.raises(ProviderError, match="TIEBREAK_OUTBOUND=loopback") as caught:
             await attempt.call(client, make_account(vendor.url), ASK, SystemClock())

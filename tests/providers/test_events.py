@@ -20,6 +20,7 @@ def read(*pieces: bytes) -> list[bytes]:
         (b"data:a\r\n\r\ndata:b\r\n\r\n", [b"a", b"b"]),
         (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
         (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\r\n\ndata: b\r\n\n", [b"a", b"b"]),
         (b": keep-alive\n\n: again\n\ndata: a\n\n", [b"a"]),
         (b"event: error\nid: 7\nretry: 9\ndata: a\n\n", [b"a"]),
         (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),

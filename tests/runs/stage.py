@@ -14,7 +14,7 @@ from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Budget, Definition
 from tiebreak.experiments.model import Experiment
 from tiebreak.ids import new_id
-from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
+from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.infrastructure.connections.postgres import Database
 from tiebreak.infrastructure.resilience.breaker import BreakerConfig
 from tiebreak.infrastructure.resilience.retry import Backoff
@@ -84,9 +84,8 @@ async def add_provider(
         base_url,
         dialect=dialect,
         secret="sk-sentinel-12345",
-        max_retries=retries,
         concurrency=concurrency,
-        timeout_seconds=20,
+        service={"max_retries": retries, "timeout_seconds": 20},
     )
     async with database.transaction() as tx:
         provider = await providers.create(tx, account, KEYRING, "loopback")
@@ -182,7 +181,7 @@ async def working(
     database: Database, *, cancel: bool = False, breaker: BreakerConfig | None = None, **options: Any
 ) -> AsyncIterator[Worker]:
     """A worker at work while the block runs, then stopped or cancelled; retries wait milliseconds."""
-    client = AiohttpClient("loopback")
+    client = Http1Client("loopback")
     pipeline = Pipeline(
         client, CLOCK, random.Random(7), backoff=Backoff(base=0.01, ceiling=0.02), breaker=breaker
     )

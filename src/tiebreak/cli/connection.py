@@ -66,12 +66,12 @@ class Connection:
         """
         return await self._call("GET", path, query=query)
 
-    async def send(self, method: str, path: str, document: Any = None) -> Any:
+    async def send(self, method: str, path: str, document: Any = None, **query: str | None) -> Any:
         """Send a JSON document (none: an empty body); gives the answer's document, None when it has none."""
         if document is None:
-            return await self._call(method, path)
+            return await self._call(method, path, query=query)
         body = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        return await self._call(method, path, content=body, kind="application/json")
+        return await self._call(method, path, content=body, kind="application/json", query=query)
 
     async def upload(self, path: str, file: Path, kind: str, **query: str | None) -> Any:
         """Stream a file as the body."""

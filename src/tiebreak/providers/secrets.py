@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -18,6 +18,8 @@ VARIABLE: Final = "TIEBREAK_SECRET_KEY"
 FILE_NAME: Final = "secret.key"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+# What a row keeps sealed: the API key, and a proxy's URL, which may hold a password.
+Field = Literal["secret", "proxy"]
 MAKE_ONE: Final = "make one with `openssl rand -base64 32`"
 
 
@@ -107,21 +109,21 @@ class Keyring:
             self._key = _read(self._path) or _create(self._path)
         return self._key, self.key_id or ""
 
-    def encrypt(self, plain: str, row_id: UUID) -> tuple[bytes, str]:
-        """Seal a secret for one row: nonce and ciphertext in one value, and the id of the key.
+    def encrypt(self, plain: str, row_id: UUID, field: Field = "secret") -> tuple[bytes, str]:
+        """Seal a secret for one field of one row: nonce and ciphertext in one value, and the id of the key.
 
         Raises:
             Misconfigured: there is no key and none can be made.
         """
         key, key_id = self._needed()
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, plain.encode(), _bound_to(key_id, row_id)), key_id
+        return nonce + AESGCM(key).encrypt(nonce, plain.encode(), _bound_to(key_id, row_id, field)), key_id
 
-    def decrypt(self, sealed: bytes, key_id: str, row_id: UUID) -> str:
-        """Open a secret that was sealed for this row.
+    def decrypt(self, sealed: bytes, key_id: str, row_id: UUID, field: Field = "secret") -> str:
+        """Open a secret that was sealed for this field of this row.
 
         Raises:
-            CannotOpen: another key sealed it, or it was changed or moved from another row.
+            CannotOpen: another key sealed it, or it was changed or moved from another place.
         """
         if self._key is None and self._path is not None:
             self._key = _read(self._path)  # another process may have made it meanwhile
@@ -131,11 +133,13 @@ class Keyring:
             raise CannotOpen(f"it was sealed with the key {key_id}, and the present key is {self.key_id}")
         nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            return AESGCM(self._key).decrypt(nonce, ciphertext, _bound_to(key_id, row_id)).decode()
+            return AESGCM(self._key).decrypt(nonce, ciphertext, _bound_to(key_id, row_id, field)).decode()
         except (InvalidTag, ValueError) as exc:
             raise CannotOpen("its row was changed, or it belongs to another row") from exc
 
 
-def _bound_to(key_id: str, row_id: UUID) -> bytes:
-    """The associated data: a sealed value copied to another row does not open there."""
-    return f"tiebreak/providers/{key_id}/{row_id}".encode()
+def _bound_to(key_id: str, row_id: UUID, field: Field) -> bytes:
+    """The associated data: a sealed value copied to another row or field does not open there."""
+    place = f"tiebreak/providers/{key_id}/{row_id}"
+    # Secrets were sealed before there was a second field, so theirs is the plain place.
+    return (place if field == "secret" else f"{place}/{field}").encode()

@@ -136,15 +136,13 @@ async def _raced(addresses: Sequence[str], port: int, outbound: Outbound) -> soc
                     failure = lost
         raise failure
     finally:
-        await _given_up(trying)
+        # Nothing is waited for here: a cancellation meanwhile would lose the socket that won.
+        for task in trying:
+            task.add_done_callback(_close_unwanted)
+            task.cancel()
 
 
-async def _given_up(trying: set[asyncio.Task[socket.socket]]) -> None:
-    """End the attempts that lost; one that connected all the same is closed."""
-    for task in trying:
-        task.cancel()
-    if trying:
-        await asyncio.wait(trying)
-    for task in trying:
-        if not task.cancelled() and task.exception() is None:
-            task.result().close()
+def _close_unwanted(task: asyncio.Task[socket.socket]) -> None:
+    """An attempt that lost; it may have connected all the same."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

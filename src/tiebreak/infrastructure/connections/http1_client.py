@@ -1,4 +1,4 @@
-"""Our own HTTP/1.1 client: httptools, asyncio's TLS, and nothing between."""
+"""Our own HTTP/1.1 client: httptools, Python's TLS, and nothing between."""
 
 import asyncio
 import socket
@@ -24,6 +24,7 @@ from tiebreak.infrastructure.connections.http1_call import Call
 from tiebreak.infrastructure.connections.http1_connection import READ_SIZE, Connection
 from tiebreak.infrastructure.connections.http1_pool import Pool
 from tiebreak.infrastructure.connections.http1_request import Target
+from tiebreak.infrastructure.connections.http1_tls import start_tls
 from tiebreak.infrastructure.connections.proxy import Proxy, proxy_of, tunnelled
 from tiebreak.infrastructure.connections.tls import client_context
 
@@ -118,13 +119,11 @@ class Http1Client:
                 raise AddressRefused(no)
             sock = await self._dial_proxy(proxy, target)
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=tls,
-                server_hostname=None if tls is None else target.host.rstrip("."),
-            )
-        except OSError as exc:
+            if tls is None:
+                await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
+            else:
+                await start_tls(sock, connection, tls, target.host.rstrip("."))
+        except (OSError, ValueError) as exc:
             raise ConnectFailed(f"{target.host}:{target.port}: {reason(exc)}") from exc
         finally:
             if not connection.open:

@@ -5,7 +5,7 @@ The timer is not set anew for each byte or call: when it rings, it looks at what
 
 import asyncio
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Final, Literal, Protocol, cast
 
 import httptools
@@ -23,7 +23,7 @@ from tiebreak.infrastructure.connections.http import (
 
 # Bytes read at once, and kept for a caller who does not read on before the sender is slowed down.
 READ_SIZE: Final = 32 * 1024
-KEPT_UNREAD: Final = 32 * 1024
+KEPT_UNREAD: Final = 8 * 1024
 # Larger bodies are not copied behind their heads.
 _COPIED_BODY: Final = 64 * 1024
 _NO_BODY: Final = frozenset({204, 304})
@@ -64,10 +64,43 @@ class Owner(Protocol):
         ...
 
 
+class Transport(Protocol):
+    """What is used of asyncio's transports, and what ours for TLS can do, too."""
+
+    def write(self, data: bytes) -> None:
+        """Send it when possible."""
+        ...
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """Send one after the other."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        ...
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the network has not taken yet."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take nothing from the network."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take again."""
+        ...
+
+
 class Connection(asyncio.BufferedProtocol):
     """Owned by a client; `call` is the exchange under way."""
 
     __slots__ = (
+        "_coding",
         "_failure",
         "_framing",
         "_head_size",
@@ -96,11 +129,12 @@ class Connection(asyncio.BufferedProtocol):
         self._owner = owner
         self._view = owner.buffer
         self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport | None = None
+        self._transport: Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rings = self._last = 0.0
         self._used = self._paused = self._touched = self._until_close = False
         self._failure: HttpError | None = None
+        self._coding = b""
         self._head_size = self._framing = 0
 
     @property
@@ -110,7 +144,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def start(self, call: Exchange, head: bytes, body: bytes | None) -> None:
         """Send a request; `call` hears of the answer."""
-        transport = cast("asyncio.Transport", self._transport)
+        transport = cast("Transport", self._transport)
         self.call = call
         self._last = now = time.monotonic()
         self._touched = False
@@ -129,8 +163,11 @@ class Connection(asyncio.BufferedProtocol):
         """The caller has read what there was."""
         if self._paused and not self.lost:
             self._paused = False
-            self._last = time.monotonic()
-            cast("asyncio.Transport", self._transport).resume_reading()
+            self._last = now = time.monotonic()
+            cast("Transport", self._transport).resume_reading()
+            # While paused the timer looked at the other limits only.
+            if self.call is not None and (due := self._due(self.call)[0]) < self._rings:
+                self._ring_at(due, now)
 
     def fail(self, error: HttpError) -> None:
         """End the exchange under way, and the connection with it."""
@@ -149,9 +186,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport | Transport) -> None:
         """Called by the loop, as the next four are."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = cast("Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes."""
@@ -202,7 +239,7 @@ class Connection(asyncio.BufferedProtocol):
             self._framing = 0
             if call.unread > call.most_unread and not self._paused:
                 self._paused = True
-                cast("asyncio.Transport", self._transport).pause_reading()
+                cast("Transport", self._transport).pause_reading()
         call.wake()
 
     def eof_received(self) -> bool:
@@ -215,6 +252,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.call is None or self.call.complete:
             raise ValueError("an answer nobody asked for")
         self.call.raw_headers = {}
+        self._coding = b""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, which nobody reads."""
@@ -223,8 +261,12 @@ class Connection(asyncio.BufferedProtocol):
             self._failure = _long_head()
             raise self._failure
         call = cast("Exchange", self.call)
-        if not call.headed:
-            call.raw_headers.setdefault(name.lower(), value)
+        if call.headed:
+            return
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self._coding = value.lower().rstrip()  # of several the last tells where the body ends
+        call.raw_headers.setdefault(name, value)
 
     def on_headers_complete(self) -> None:
         """The status is known; an interim one (1xx) means that another follows."""
@@ -237,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
         headers = call.raw_headers
         self._until_close = (
             b"content-length" not in headers
-            and not headers.get(b"transfer-encoding", b"").lower().rstrip().endswith(b"chunked")
+            and not self._coding.endswith(b"chunked")
             and status not in _NO_BODY
         )
         call.status = status
@@ -258,7 +300,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.lost = True
 
     def _finished(self) -> None:
-        transport = cast("asyncio.Transport", self._transport)
+        transport = cast("Transport", self._transport)
         self.call = None
         if self.lost or transport.is_closing() or transport.get_write_buffer_size():
             self.abort()

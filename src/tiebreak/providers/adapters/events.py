@@ -16,10 +16,11 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that this piece completes."""
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]  # the second half of a CRLF
         if not chunk:
             return []
+        if self._after_cr and chunk.startswith(b"\n"):
+            self._after_cr = False
+            return self.feed(chunk[1:])  # the second half of a CRLF
         self._after_cr = chunk.endswith(b"\r")
         events: list[bytes] = []
         for part in chunk.splitlines(keepends=True):
