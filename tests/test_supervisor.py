@@ -13,7 +13,16 @@ import pytest
 from tests.serving import alive, environment, serving, until
 
 from tiebreak.errors import Conflict, InvalidInput
-from tiebreak.supervisor import Announcement, Child, instance_at, listen, restart_delay, url_of
+from tiebreak.supervisor import (
+    Announcement,
+    Child,
+    address_of,
+    exposed,
+    instance_at,
+    listen,
+    restart_delay,
+    url_of,
+)
 
 
 def test_listens_on_a_free_port_and_tells_it():
@@ -21,8 +30,7 @@ def test_listens_on_a_free_port_and_tells_it():
         port = listener.getsockname()[1]
         assert port > 0
         assert url_of(listener) == f"http://127.0.0.1:{port}"
-    with listen("localhost", 0) as listener:
-        assert url_of(listener).startswith("http://127.0.0.1:")
+    assert address_of("localhost") == "127.0.0.1"
 
 
 def test_listens_on_the_other_loopback():
@@ -30,11 +38,28 @@ def test_listens_on_the_other_loopback():
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])
-def test_any_other_address_is_refused_with_the_reason(host):
-    with pytest.raises(InvalidInput, match="until API keys exist") as refused:
-        listen(host, 0)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_loopback_is_not_exposed(host):
+    assert not exposed(address_of(host))
+    assert not exposed(address_of("localhost"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "127.0.0.2"])
+def test_any_other_address_is_exposed(host):
+    assert exposed(address_of(host))
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "127.0.0", "*"])
+def test_what_is_no_address_is_refused_with_what_to_write(host):
+    with pytest.raises(InvalidInput, match=r"0\.0\.0\.0 for all networks") as refused:
+        address_of(host)
     assert repr(host) in refused.value.detail
+
+
+@pytest.mark.parametrize(("host", "opened"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+def test_a_server_on_every_network_is_opened_by_loopback(host, opened):
+    with listen(host, 0) as listener:
+        assert url_of(listener) == f"http://{opened}:{listener.getsockname()[1]}"
 
 
 def test_a_taken_port_is_named():

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tiebreak import __version__, migrations
+from tiebreak.auth import files as key_files
+from tiebreak.auth import service as key_service
+from tiebreak.auth.gate import Gate
+from tiebreak.auth.keys import KeyText
+from tiebreak.auth.watch import KeyWatch
 from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
 from tiebreak.errors import Misconfigured, TiebreakError
@@ -44,6 +49,7 @@ TAGS = [
     {"name": "providers", "description": "Accounts at vendors, their models and prices."},
     {"name": "prompts", "description": "Versioned prompts."},
     {"name": "datasets", "description": "Versioned inputs with expected answers."},
+    {"name": "keys", "description": "API keys: who may do what."},
     {"name": "operations", "description": "Is the server well?"},
 ]
 # Uploads come raw with their own type; everything else is JSON.
@@ -93,6 +99,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         activity.watch(pipeline.circuits)
         opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
+        await _seed_admin_key(settings, database, clock)
         yield Parts(settings, home, database, keyring, http, pipeline, activity, clock)
 
 
@@ -145,31 +152,63 @@ async def _name_unreadable_secrets(database: Database, keyring: Keyring) -> None
         )
 
 
+async def _seed_admin_key(settings: Settings, database: Database, clock: Clock) -> None:
+    if settings.admin_key_file is None:
+        return
+    key = await asyncio.to_thread(key_files.admin_key, settings.admin_key_file)
+    async with database.transaction() as tx:
+        counts = await key_service.seed(tx, key, clock.now())
+    if not counts:
+        log.warning(
+            "the key in the admin key file was revoked and stays so",
+            prefix=key.prefix,
+            remedy="remove the file, and the next start writes a fresh key",
+        )
+
+
+async def has_keys(settings: Settings) -> bool:
+    """Whether any API key was ever made, that of the admin key file included, which is stored now.
+
+    Raises:
+        Misconfigured, Unavailable: as `open_parts`.
+    """
+    async with open_parts(settings) as parts, parts.database.transaction() as tx:
+        return await key_service.keyed(tx)
+
+
 def create_app(
     settings: Settings,
     *,
     port: int | None = None,
     instance: str | None = None,
     stopping: asyncio.Event | None = None,
+    owner: KeyText | None = None,
+    exposed: bool = False,
 ) -> "FastAPI":
     """The application; its lifespan opens the parts and mounts the routers, so nothing is open before.
 
     `port` is the one clients use (the guard checks it in Host); `instance` is what /health tells;
-    `stopping`, once set, ends open streams. While the lifespan lasts, `app.state.parts` is the `Parts`.
+    `stopping`, once set, ends open streams. `owner` is the key of this machine's owner, which may do everything;
+    `exposed` says that other machines reach it. While the lifespan lasts, `app.state.parts` is the `Parts`.
     """
 
     # FastAPI and the routers are imported here, because a background worker opens the parts and serves nothing.
     from fastapi import FastAPI
 
-    from tiebreak.infrastructure.middleware.guard import BodyRules, LoopbackGuard
+    from tiebreak.auth import openapi as key_description
+    from tiebreak.infrastructure.middleware.guard import BodyRules, Guard
     from tiebreak.infrastructure.rest import problems
+
+    gate = Gate(exposed=exposed)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_parts(settings) as parts:
             app.state.parts = parts
-            mount(app, parts, instance or str(new_id()))
-            yield
+            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner)
+            async with gate.watch.running():
+                mount(app, parts, instance or str(new_id()))
+                yield
 
     app = FastAPI(
         title="Tiebreak",
@@ -185,11 +224,13 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
+    key_description.describe(app)
     app.add_middleware(
-        LoopbackGuard,
+        Guard,
         port=settings.port if port is None else port,
         bodies=BodyRules(raw=UPLOADS, raw_limit=MAX_UPLOAD),
         stopping=stopping,
+        gate=gate,
     )
     return app
 
@@ -197,6 +238,7 @@ def create_app(
 def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     """Every router, each given the parts it needs."""
     from tiebreak.analytics import routes as analytics
+    from tiebreak.auth import routes as keys
     from tiebreak.datasets import routes as datasets
     from tiebreak.experiments import routes as experiments
     from tiebreak.observations import routes as observations
@@ -208,6 +250,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
 
     database, clock = parts.database, parts.clock
     app.include_router(health.build_router(database=database, instance=instance))
+    app.include_router(keys.build_router(database=database, clock=clock))
     app.include_router(
         providers.build_router(
             database=database,

@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tiebreak.auth.files import owner_key
 from tiebreak.errors import Conflict, InvalidInput, Misconfigured, TiebreakError, Unavailable
+from tiebreak.infrastructure.connections.private_postgres import resolve_home
 from tiebreak.settings import Settings
 
 GRACE = 10.0  # seconds a child may take to finish what it has begun
@@ -61,20 +63,33 @@ class Announcement:
             (home / "server.json").unlink(missing_ok=True)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def address_of(host: str) -> str:
+    """The address to listen on.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        return "127.0.0.1" if host == "localhost" else str(ipaddress.ip_address(host))
+    except ValueError as exc:
+        raise InvalidInput(
+            f"--host {host!r} is no IP address; write 127.0.0.1 for this machine only, 0.0.0.0 for all networks, or "
+            "one address of this machine"
+        ) from exc
+
+
+def exposed(address: str) -> bool:
+    """Whether other machines may reach a server that listens there."""
+    return address not in HOSTS
+
+
+def listen(address: str, port: int) -> socket.socket:
     """The listening socket.
 
     Raises:
-        InvalidInput: the host is not loopback.
         Conflict: the port is taken.
         Misconfigured: this machine does not let us listen there.
     """
-    address = "127.0.0.1" if host == "localhost" else host
-    if address not in HOSTS:
-        raise InvalidInput(
-            f"{host!r} is not loopback: until API keys exist anybody who reaches the server may use it, so it "
-            f"listens on 127.0.0.1, ::1 or localhost only"
-        )
     family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     try:
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
@@ -87,8 +102,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """The address a person can open."""
+    """The address a person on this machine can open."""
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- read, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -174,8 +190,23 @@ def serve(settings: Settings, home: Path, *, on_ready: Callable[[str], None]) ->
     Raises:
         TiebreakError: it cannot start.
     """
-    with _alone(home), listen(settings.host, settings.port) as listener:
-        return asyncio.run(_supervise(listener, home, on_ready))
+    address = address_of(settings.host)
+    with _alone(home):
+        owner_key(home)  # made before anybody can ask for it
+        if exposed(address):
+            _require_keys(settings)
+        with listen(address, settings.port) as listener:
+            return asyncio.run(_supervise(listener, home, on_ready))
+
+
+def _require_keys(settings: Settings) -> None:
+    from tiebreak.app import has_keys
+
+    if not asyncio.run(has_keys(settings)):
+        raise InvalidInput(
+            f"{settings.host!r} is not loopback, and there is no API key yet: anybody who reaches the server could use "
+            "it. Make one with `tiebreak key create --scope admin`, then start again"
+        )
 
 
 @contextlib.contextmanager
@@ -306,7 +337,14 @@ async def _answer(settings: Settings, listener: socket.socket, port: int, instan
     from tiebreak.infrastructure.middleware.protocol import BoundedHttpProtocol, Server
 
     stopping = asyncio.Event()
-    app = create_app(settings, port=port, instance=instance, stopping=stopping)
+    app = create_app(
+        settings,
+        port=port,
+        instance=instance,
+        stopping=stopping,
+        owner=owner_key(resolve_home(settings.home)),
+        exposed=exposed(listener.getsockname()[0]),
+    )
     server = Server(
         uvicorn.Config(
             app,

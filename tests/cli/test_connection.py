@@ -19,6 +19,7 @@ from tiebreak.errors import (
     NotFound,
     PayloadTooLarge,
     Refused,
+    Unauthenticated,
     Unavailable,
     UnsupportedMedia,
 )
@@ -45,6 +46,7 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (401, Unauthenticated),
         (403, Refused),
         (404, NotFound),
         (409, Conflict),

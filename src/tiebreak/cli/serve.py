@@ -11,7 +11,7 @@ from tiebreak.settings import Settings
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Where to listen."""
-    parser.add_argument("--host", help="loopback only until API keys exist (TIEBREAK_HOST; 127.0.0.1)")
+    parser.add_argument("--host", help="beyond loopback only with API keys (TIEBREAK_HOST; 127.0.0.1)")
     parser.add_argument("--port", type=port, help="0 takes a free one (TIEBREAK_PORT; 8321)")
     parser.add_argument("--tether", type=int, help=argparse.SUPPRESS)  # what `demo --serve` passes
 
