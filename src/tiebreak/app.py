@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,13 @@ from tiebreak import __version__, migrations
 from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
 from tiebreak.errors import TiebreakError
-from tiebreak.ids import new_id
+from tiebreak.ids import ProcessIdentity, new_id
 from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres, resolve_home
+from tiebreak.infrastructure.telemetry import exposition, instruments
+from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.providers import service as provider_service
 from tiebreak.providers.activity import Activity
 from tiebreak.providers.pipeline import Pipeline
@@ -46,6 +48,7 @@ TAGS = [
     {"name": "operations", "description": "Is the server well?"},
 ]
 # Uploads come raw with their own type; everything else is JSON.
+SURFACES = {"/api/": "management", "/v1/": "gateway"}  # the rest is operations
 UPLOADS = {"/api/v1/datasets": frozenset(MEDIA_TYPES)}
 
 
@@ -61,11 +64,13 @@ class Parts:
     pipeline: Pipeline
     activity: Activity
     clock: Clock
+    metrics: Metrics
+    process: ProcessIdentity
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Everything opened, in the order it is needed; closed in the opposite one.
+async def open_parts(settings: Settings, metrics: Metrics, process: ProcessIdentity) -> AsyncIterator[Parts]:
+    """Everything opened, in the order it is needed; closed in the opposite one. The parts count in `metrics`.
 
     Raises:
         Misconfigured: the installation cannot work as configured; the message names the remedy.
@@ -92,7 +97,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         activity.watch(pipeline.circuits)
         opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
-        yield Parts(settings, home, database, keyring, http, pipeline, activity, clock)
+        yield Parts(settings, home, database, keyring, http, pipeline, activity, clock, metrics, process)
 
 
 async def _database_server(settings: Settings, opened: AsyncExitStack) -> str:
@@ -135,24 +140,34 @@ def create_app(
     port: int | None = None,
     instance: str | None = None,
     stopping: asyncio.Event | None = None,
+    metrics: Metrics | None = None,
+    scrape: Callable[[], Awaitable[str]] | None = None,
+    process: ProcessIdentity | None = None,
 ) -> "FastAPI":
     """The application; its lifespan opens the parts and mounts the routers, so nothing is open before.
 
     `port` is the one clients use (the guard checks it in Host); `instance` is what /health tells;
-    `stopping`, once set, ends open streams. While the lifespan lasts, `app.state.parts` is the `Parts`.
+    `stopping`, once set, ends open streams; `scrape` gives the metrics of all processes, which are this one's own
+    `metrics` unless there are others. While the lifespan lasts, `app.state.parts` is the `Parts`.
     """
 
     # FastAPI and the routers are imported here, because a background worker opens the parts and serves nothing.
     from fastapi import FastAPI
 
     from tiebreak.infrastructure.middleware.guard import BodyRules, LoopbackGuard
+    from tiebreak.infrastructure.middleware.metering import Metering
     from tiebreak.infrastructure.rest import problems
+
+    counted = metrics or Metrics(instruments.ALL)
+
+    async def own() -> str:
+        return exposition.text(counted)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_parts(settings) as parts:
+        async with open_parts(settings, counted, process or ProcessIdentity("command")) as parts:
             app.state.parts = parts
-            mount(app, parts, instance or str(new_id()))
+            mount(app, parts, instance or str(new_id()), scrape or own)
             yield
 
     app = FastAPI(
@@ -175,15 +190,17 @@ def create_app(
         bodies=BodyRules(raw=UPLOADS, raw_limit=MAX_UPLOAD),
         stopping=stopping,
     )
+    app.add_middleware(Metering, metrics=counted, surfaces=SURFACES)  # the last one stands in front
     return app
 
 
-def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
+def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awaitable[str]]) -> None:
     """Every router, each given the parts it needs."""
     from tiebreak.analytics import routes as analytics
     from tiebreak.datasets import routes as datasets
     from tiebreak.experiments import routes as experiments
     from tiebreak.operations import health
+    from tiebreak.operations import metrics as scraping
     from tiebreak.prompts import routes as prompts
     from tiebreak.providers import activity_routes as activity
     from tiebreak.providers import routes as providers
@@ -191,6 +208,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
 
     database, clock = parts.database, parts.clock
     app.include_router(health.build_router(database=database, instance=instance))
+    app.include_router(scraping.build_router(scrape=scrape))
     app.include_router(
         providers.build_router(
             database=database,
