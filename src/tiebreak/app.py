@@ -23,6 +23,7 @@ from tiebreak.infrastructure.telemetry import exposition, instruments
 from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.providers import service as provider_service
 from tiebreak.providers.activity import Activity
+from tiebreak.providers.counting import Counting
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
 from tiebreak.settings import Settings
@@ -93,8 +94,10 @@ async def open_parts(settings: Settings, metrics: Metrics, process: ProcessIdent
         opened.callback(recorder.cancel)
         opened.push_async_callback(activity.close)
         # The generator spreads retries; nothing secret comes from it.
-        pipeline = Pipeline(http, clock, random.Random(), watch=activity)  # noqa: S311
+        counting = Counting(metrics, activity)
+        pipeline = Pipeline(http, clock, random.Random(), watch=counting)  # noqa: S311
         activity.watch(pipeline.circuits)
+        metrics.read_before(lambda: counting.read(pipeline.circuits()))
         opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
         yield Parts(settings, home, database, keyring, http, pipeline, activity, clock, metrics, process)
@@ -161,6 +164,7 @@ def create_app(
     counted = metrics or Metrics(instruments.ALL)
 
     async def own() -> str:
+        counted.refresh()
         return exposition.text(counted)
 
     @asynccontextmanager

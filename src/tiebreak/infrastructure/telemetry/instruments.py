@@ -60,29 +60,35 @@ ATTEMPTS = Instrument(
     ("provider", "outcome"),
     most=500,
 )
+ATTEMPT_SECONDS = Instrument(
+    "tiebreak_provider_attempt_seconds",
+    "How long an attempt took, to the end of its stream",
+    "histogram",
+    ("provider",),
+    buckets=LONG,
+)
 RETRIES = Instrument(
     "tiebreak_provider_retries_total", "Attempts after the first one", "counter", ("provider",)
 )
-BREAKER = Instrument(
-    "tiebreak_provider_breaker_state",
-    "0 closed, 1 half open, 2 open; of several processes the worst",
-    "gauge",
-    ("provider",),
-    merge="max",
-)
-CACHE_HITS = Instrument("tiebreak_cache_hits_total", "Answers from the cache", "counter", ("provider",))
-COALESCED = Instrument(
-    "tiebreak_coalesced_total",
-    "Calls that shared the upstream call of an equal one in flight",
+HELD_BACK = Instrument(
+    "tiebreak_provider_held_back_total",
+    "Attempts that the breaker or a full queue kept from the wire",
     "counter",
     ("provider",),
 )
-BATCH_SIZE = Instrument(
-    "tiebreak_batch_size",
-    "Calls merged into one upstream call",
-    "histogram",
+SHARED = Instrument(
+    "tiebreak_provider_shared_total",
+    "Requests answered without a call of their own: from the cache, an equal one in flight, or a batch",
+    "counter",
+    ("provider", "origin"),
+    most=300,
+)
+BREAKER = Instrument(
+    "tiebreak_provider_breaker_state",
+    "0 closed, 1 ramping, 2 half open, 3 open; of several circuits and processes the worst",
+    "gauge",
     ("provider",),
-    buckets=(1, 2, 4, 8, 16, 32, 64),
+    merge="max",
 )
 
 # -- the spool of events ---------------------------------------------------------------------------------------------

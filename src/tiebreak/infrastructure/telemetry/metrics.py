@@ -6,7 +6,7 @@ rule of each instrument.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,6 +103,11 @@ class Metrics:
     def __init__(self, instruments: Sequence[Instrument]) -> None:
         self.instruments = {one.name: one for one in (*instruments, OVERFLOW)}
         self._series: dict[str, dict[Labels, Series]] = {name: {} for name in self.instruments}
+        self._readers: list[Callable[[], None]] = []
+
+    def read_before(self, reader: Callable[[], None]) -> None:
+        """Have `reader` set its gauges at each `refresh`, and so before each snapshot; it must not wait."""
+        self._readers.append(reader)
 
     def number(self, instrument: Instrument, *labels: str) -> Number:
         """The series of a counter or gauge with these label values, in the order of `instrument.labels`."""
@@ -133,12 +138,18 @@ class Metrics:
         made = Histogram(instrument.buckets) if instrument.kind == "histogram" else Number()
         return series.setdefault(labels, made)
 
+    def refresh(self) -> None:
+        """Have the gauges that are read, not counted, set to what they are now."""
+        for reader in self._readers:
+            reader()
+
     def of(self, instrument: Instrument) -> Iterator[tuple[Labels, Series]]:
         """The series of one instrument."""
         yield from self._series[instrument.name].items()
 
     def snapshot(self) -> list[Reading]:
         """The totals at this moment, fit for the wire."""
+        self.refresh()
         return [
             Reading(instrument.name, labels, series.total, tuple(series.counts))
             if isinstance(series, Histogram)
