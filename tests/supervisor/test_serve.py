@@ -1,10 +1,13 @@
 """`serve`: it starts its children, keeps them, and takes them along."""
 
+import fcntl
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -128,3 +131,49 @@ def test_it_can_be_stopped_while_it_is_starting(tmp_path):
             connection.close()
     assert process.returncode == 0
     assert said == b""
+
+
+def test_the_end_of_its_terminal_ends_it(tmp_path, dsn):
+    """SIGHUP means a restart of the workers only where no terminal can have sent it."""
+    terminal, inside = pty.openpty()
+    with (
+        os.fdopen(terminal, "rb"),
+        os.fdopen(inside, "rb") as controlling,
+        subprocess.Popen(
+            [sys.executable, "-m", "tiebreak", "serve", "--port", "0"],
+            env=environment(tmp_path, dsn),
+            stdin=controlling,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            assert "Tiebreak on http://" in process.stdout.readline()
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_several_workers_share_a_port_and_say_when_all_answer(tmp_path, dsn):
+    said = tmp_path / "said"
+    with said.open("w") as errors, serving(tmp_path, dsn, "--workers", "2", stderr=errors) as server:
+        until(lambda: "all 2 request workers answer" in said.read_text(), "it says so")
+        assert set(server.children()) == {"requests-0", "requests-1", "background"}
+        assert server.get("/health")[0] == 200
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "many"])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers):
+    refused = subprocess.run(
+        [sys.executable, "-m", "tiebreak", "serve", "--workers", workers],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert workers in refused.stderr
