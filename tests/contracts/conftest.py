@@ -18,7 +18,8 @@ from tests.conftest import DatabaseServer
 from tiebreak.app import create_app
 from tiebreak.auth.keys import owner
 from tiebreak.infrastructure.connections.http import HttpClient
-from tiebreak.infrastructure.middleware.protocol import BoundedHttpProtocol, Server
+from tiebreak.infrastructure.middleware.protocol import BoundedHttpProtocol
+from tiebreak.infrastructure.middleware.server import Server
 from tiebreak.settings import Settings
 
 

@@ -29,7 +29,7 @@ from tiebreak.errors import (
 from tiebreak.infrastructure.connections.private_postgres import resolve_home
 from tiebreak.infrastructure.telemetry import logs
 from tiebreak.settings import Settings
-from tiebreak.supervisor import Announcement, instance_at
+from tiebreak.supervisor.announcement import Announcement, instance_at
 
 if TYPE_CHECKING:
     from tiebreak.app import Parts

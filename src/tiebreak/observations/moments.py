@@ -9,7 +9,7 @@ class ArmMoments:
     """Over the units of one arm, of their counts c (requests, scores) and totals x (the metric's sum over these).
 
     All are whole numbers, exact however many there are, so that nothing cancels where a sum of squares in floating
-    point would (see docs/adr/0015).
+    point would (see docs/adr/0018).
     """
 
     units: int  # with c > 0

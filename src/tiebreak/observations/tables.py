@@ -166,7 +166,7 @@ def _exact(name: str) -> Column[Decimal]:
     return Column(name, Numeric(60, 0), nullable=False)
 
 
-# Sums over the units of an arm of their counts c and totals x: exact, so that variances do not cancel (docs/adr/0015).
+# Sums over the units of an arm of their counts c and totals x: exact, so that variances do not cancel (docs/adr/0018).
 arm_moments = Table(
     "arm_moments",
     metadata,
