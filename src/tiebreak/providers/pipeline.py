@@ -163,6 +163,9 @@ class Pipeline:
                     yield event
             except (CallStopped, FellBehind) as exc:
                 raise _unshared(account, exc) from exc
+            except ProviderError as error:
+                error.calls = error.calls if events.led else 0
+                raise
 
     def circuits(self) -> list[CircuitState]:
         """How this process stands to every provider it called."""
@@ -198,10 +201,20 @@ class Pipeline:
         key: K,
         fetch: Callable[[], Awaitable[R]],
     ) -> R:
+        led = False
+
+        async def leading() -> R:
+            nonlocal led
+            led = True
+            return await fetch()
+
         try:
-            joined = await flights.do(key, fetch)
+            joined = await flights.do(key, leading)
         except CallStopped as exc:
             raise _unshared(account, exc) from exc
+        except ProviderError as error:
+            error.calls = error.calls if led else 0  # who led has made them
+            raise
         if joined.led:
             return joined.value
         self._watch.shared(account, request.model, Origin.FLIGHT)
