@@ -152,6 +152,9 @@ class Pipeline:
                     yield event
             except (CallStopped, FellBehind) as exc:
                 raise _unshared(account, exc) from exc
+            except ProviderError as error:
+                error.calls = error.calls if events.led else 0
+                raise
 
     def relay(self, account: Account, model: str, request: HttpRequest, endpoint: Endpoint) -> Relay:
         """A draw of its own whose answer goes on as it came: retry → (breaker → limit → client). To be entered."""
@@ -191,10 +194,20 @@ class Pipeline:
         key: K,
         fetch: Callable[[], Awaitable[R]],
     ) -> R:
+        led = False
+
+        async def leading() -> R:
+            nonlocal led
+            led = True
+            return await fetch()
+
         try:
-            joined = await flights.do(key, fetch)
+            joined = await flights.do(key, leading)
         except CallStopped as exc:
             raise _unshared(account, exc) from exc
+        except ProviderError as error:
+            error.calls = error.calls if led else 0  # who led has made them
+            raise
         if joined.led:
             return joined.value
         self._watch.shared(account, request.model, Origin.FLIGHT)
