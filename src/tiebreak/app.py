@@ -197,6 +197,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     """Every router, each given the parts it needs."""
     from tiebreak.analytics import routes as analytics
     from tiebreak.datasets import routes as datasets
+    from tiebreak.experiments import live_routes
     from tiebreak.experiments import routes as experiments
     from tiebreak.operations import health
     from tiebreak.prompts import routes as prompts
@@ -220,6 +221,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     app.include_router(prompts.build_router(database=database))
     app.include_router(datasets.build_router(database=database))
     app.include_router(experiments.build_router(database=database))
+    app.include_router(live_routes.build_live_router(database=database, clock=clock))
     app.include_router(runs.build_router(database=database, clock=clock))
     app.include_router(runs.build_lifecycle_router(database=database, clock=clock))
     app.include_router(analytics.build_router(database=database, clock=clock))
