@@ -82,11 +82,13 @@ async def list_tests(options: argparse.Namespace, api: Connection) -> int:
 
 async def create(options: argparse.Namespace, api: Connection) -> int:
     """Parse here, so that an error has a line and a column; store there."""
-    document = await api.send("POST", "/tests", wire(definition_of(options.file)))
+    definition = definition_of(options.file)
+    document = await api.send("POST", "/tests", wire(definition))
+    action = "start-live" if definition.dataset is None else "start"
     return show(
         options,
         document,
-        lambda: print(f"{document['slug']} is a draft; `tiebreak test start {document['slug']}`"),
+        lambda: print(f"{document['slug']} is a draft; `tiebreak test {action} {document['slug']}`"),
     )
 
 
@@ -99,7 +101,7 @@ async def show_test(options: argparse.Namespace, api: Connection) -> int:
 async def step(options: argparse.Namespace, api: Connection) -> int:
     """One step of the lifecycle."""
     document = await api.send("POST", f"/tests/{quote(options.test, safe='')}/{options.action}")
-    if api.url is None and document["state"] == "running":
+    if api.url is None and document["state"] == "running" and document["run"] is not None:
         print(
             "tiebreak: no server runs; `tiebreak serve` or `tiebreak worker` does the work", file=sys.stderr
         )
