@@ -5,7 +5,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
@@ -99,6 +99,7 @@ units = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs
 shares = st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(units, shares, shares, st.floats(0, 0.99))
 def test_raising_the_share_moves_no_unit_that_is_inside(unit, one, other, holdout):
     low, high = sorted((one, other))
@@ -108,6 +109,7 @@ def test_raising_the_share_moves_no_unit_that_is_inside(unit, one, other, holdou
         assert (after.variant, after.reason, after.carried_over) == (before.variant, Reason.HASH, False)
 
 
+@settings(deadline=None)
 @given(units, shares, st.floats(0, 0.99))
 def test_a_unit_in_the_holdout_is_there_whatever_the_share(unit, share, holdout):
     at_all = assigner(HALVES, shares=[1.0], holdout=holdout).assign(unit).reason is Reason.HOLDOUT
@@ -125,6 +127,7 @@ def test_from_five_to_all_units_nobody_inside_is_moved():
     assert len(before) == 20_000
 
 
+@settings(deadline=None)
 @given(units, st.lists(st.floats(0.01, 0.99), min_size=2, max_size=6).map(sorted), st.data())
 def test_a_ramp_never_moves_a_unit_back_and_marks_those_it_moved(unit, parts, data):
     history = [lay_out({"a": 1 - parts[0], "b": parts[0]})]
@@ -141,6 +144,7 @@ def test_a_ramp_never_moves_a_unit_back_and_marks_those_it_moved(unit, parts, da
         seen.append(given_.variant)
 
 
+@settings(deadline=None)
 @given(units, st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1), shares), min_size=1, max_size=6))
 def test_carried_over_is_what_a_recount_of_all_phases_says(unit, steps):
     ranges = [lay_out({"a": steps[0][0], "b": steps[0][1], "c": 0})]
@@ -175,6 +179,7 @@ def test_an_excluded_unit_gets_none_even_when_it_is_forced():
     assert excluded == Assignment(None, Reason.EXCLUDED, None, 1, 11, False)
 
 
+@settings(deadline=None)
 @given(units)
 def test_a_unit_is_one_however_its_accents_are_written(unit):
     once, again = assigner(HALVES), unicodedata.normalize("NFD", unit)

@@ -4,7 +4,7 @@ import itertools
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiebreak.errors import InvalidInput
@@ -34,6 +34,7 @@ def owner(ranges):
     return [one.variant for one in ranges for _ in range(one.start, one.end)]
 
 
+@settings(deadline=None)
 @given(weighted(KEYS))
 def test_every_variant_gets_its_weight_to_within_one_bucket(weights):
     given_ = counts(weights)
@@ -65,6 +66,7 @@ def test_ranges_are_the_same_for_ever():
     )
 
 
+@settings(deadline=None)
 @given(histories())
 def test_after_any_changes_every_bucket_has_one_owner_and_the_weights_hold(history):
     ranges = lay_out(history[0])
@@ -75,6 +77,7 @@ def test_after_any_changes_every_bucket_has_one_owner_and_the_weights_hold(histo
         assert all(left.variant != right.variant for left, right in itertools.pairwise(ranges))
 
 
+@settings(deadline=None)
 @given(histories())
 def test_a_change_moves_no_more_buckets_than_the_growing_variants_need(history):
     before = lay_out(history[0])
@@ -89,6 +92,7 @@ def test_a_change_moves_no_more_buckets_than_the_growing_variants_need(history):
         before = after
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=10).map(sorted))
 def test_a_ramp_only_adds_buckets_to_the_new_variant(parts):
     ranges = lay_out({"control": 1 - parts[0], "new": parts[0]})
