@@ -260,6 +260,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awai
     from tiebreak.analytics import routes as analytics
     from tiebreak.auth import routes as keys
     from tiebreak.datasets import routes as datasets
+    from tiebreak.experiments import live_routes
     from tiebreak.experiments import routes as experiments
     from tiebreak.observations import routes as observations
     from tiebreak.operations import health
@@ -287,6 +288,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awai
     app.include_router(prompts.build_router(database=database))
     app.include_router(datasets.build_router(database=database))
     app.include_router(experiments.build_router(database=database))
+    app.include_router(live_routes.build_live_router(database=database, clock=clock))
     app.include_router(runs.build_router(database=database, clock=clock))
     app.include_router(runs.build_lifecycle_router(database=database, clock=clock))
     app.include_router(observations.build_router(database=database))
