@@ -13,7 +13,7 @@ export TIEBREAK_GSM8K ?= $(abspath $(GSM8K))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test faults fuzz check format docs bench bench-startup bench-providers bench-tls bench-run clean
+.PHONY: help install run demo test faults fuzz check format docs bench bench-startup bench-providers bench-tls bench-repeat-mix bench-run clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,13 +57,16 @@ format: install ## format and fix what can be fixed
 docs: install ## write docs/reference.md from the program
 	$(RUN) python -m tests.docs.reference
 
-bench: bench-startup bench-providers bench-tls bench-run ## every benchmark
+bench: bench-startup bench-providers bench-tls bench-repeat-mix bench-run ## every benchmark
 
 bench-providers: install ## our HTTP client against aiohttp, httpx2 and pyreqwest
 	$(RUN) python -m benchmarks.providers
 
 bench-tls: install ## a thousand streams over TLS for a minute, our client and aiohttp, uvloop and asyncio
 	$(RUN) python -m benchmarks.tls_streams
+
+bench-repeat-mix: install ## how many calls the pipeline saves on traffic that repeats itself
+	$(RUN) python -m benchmarks.repeat_mix
 
 bench-startup: install ## `tiebreak --help` against `python -c pass`
 	$(RUN) python -m benchmarks.startup

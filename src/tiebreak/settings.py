@@ -19,6 +19,11 @@ OTHERS = frozenset({"TIEBREAK_GSM8K"})
 _SERVICE = ExternalServiceConfig("")
 
 
+def usual_workers() -> int:
+    """As many request workers as this process may use cores, up to four: beyond, the database sets the pace."""
+    return min(len(os.sched_getaffinity(0)), 4)
+
+
 class Settings(BaseSettings):
     """Every knob, with its unit in the name or the description; `docs/reference.md` lists them."""
 
@@ -28,12 +33,26 @@ class Settings(BaseSettings):
 
     home: Path | None = Field(default=None, description="The data folder")
     host: str = Field(
-        default="127.0.0.1", description="Where `serve` listens; loopback only until keys exist"
+        default="127.0.0.1", description="Where `serve` listens; beyond loopback only with API keys"
     )
     port: int = Field(default=8321, ge=0, le=65535, description="Port of `serve`; 0 takes a free one")
+    workers: int = Field(
+        default_factory=usual_workers,
+        ge=1,
+        le=64,
+        description="Request workers of `serve`; one for each core, at most 4, unless you say otherwise",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
         description="32 bytes in base64: opens the providers' secrets; else a 0600 file in the data folder",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="What commands send; without it, on the data folder, they work as this machine's owner",
+    )
+    admin_key_file: Path | None = Field(
+        default=None,
+        description="The first admin key, stored at every start; written (0600) if there is no such file",
     )
     outbound: Literal["public", "loopback", "private"] = Field(
         default="loopback",

@@ -2,10 +2,11 @@
 
 import asyncio
 from dataclasses import replace
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.accounts import account_at
 
@@ -20,6 +21,7 @@ from tiebreak.providers.model import (
     Failure,
     Message,
     Origin,
+    Price,
     ProviderError,
     Sample,
     StopReason,
@@ -60,9 +62,9 @@ class Vendor:
     async def chat(self, account, request: ChatRequest) -> ChatResponse:
         self.calls.append(request.n)
         await self.go.wait()
-        if self.refuse == "several" and request.n > 1:
-            raise ProviderError(Failure.BAD_REQUEST, "n is not supported")
-        if self.refuse == "all":
+        if self.refuse == "bad" or ("several" in self.refuse and request.n > 1):
+            raise ProviderError(Failure.BAD_REQUEST, "not like that")
+        if "all" in self.refuse:
             raise ProviderError(Failure.SERVER_ERROR, "down")
         given = max(1, request.n - self.fewer)
         number = len(self.calls)
@@ -71,6 +73,8 @@ class Vendor:
     async def embed(self, account, request: EmbeddingRequest) -> EmbeddingResponse:
         self.calls.append(len(request.inputs))
         await self.go.wait()
+        if self.refuse == "all":
+            raise ProviderError(Failure.SERVER_ERROR, "down")
         if "bad" in request.inputs:
             raise ProviderError(Failure.BAD_REQUEST, "a text is too long")
         vectors = tuple((float(len(text)), float(hash(text) % 97)) for text in request.inputs)
@@ -106,6 +110,31 @@ def test_each_sample_is_an_answer_of_its_own_and_the_bill_is_divided_to_the_toke
         Usage(10, 2, None, 1),
         Usage(10, 2, None, 1),
     ]
+
+
+COUNTS = st.integers(0, 10_000)
+DETAILS = st.none() | COUNTS
+
+
+@example(fresh=1, plain=0, cached=2, reasoning=2, many=3)  # more left over of the part than of the whole
+@given(COUNTS, COUNTS, DETAILS, DETAILS, st.integers(1, 12))
+def test_the_parts_of_a_bill_add_up_and_what_is_cached_stays_among_each_ones_input(
+    fresh, plain, cached, reasoning, many
+):
+    whole = Usage(fresh + (cached or 0), plain + (reasoning or 0), cached, reasoning)
+    price = Price(Decimal(2), Decimal(8), "list", cached_input=Decimal("0.5"))
+    parts = [each.paid for each in samples_apart(chat(["a"] * many, whole), many)]
+    for name in ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"):
+        of_each, of_all = [getattr(part, name) for part in parts], getattr(whole, name)
+        assert of_each == [None] * many if of_all is None else sum(of_each) == of_all
+    assert all(0 <= (part.cached_tokens or 0) <= part.input_tokens for part in parts)
+    assert all(0 <= (part.reasoning_tokens or 0) <= part.output_tokens for part in parts)
+    assert sum(map(price.cost_nano, parts)) == price.cost_nano(whole)
+
+
+def test_more_samples_than_were_asked_for_are_nobodys_and_paid_by_those_who_asked():
+    apart = samples_apart(chat(["a", "b", "c"], Usage(10, 9)), 2)
+    assert [(each.text, each.paid) for each in apart] == [("a", Usage(5, 5)), ("b", Usage(5, 4))]
 
 
 def test_no_usage_stays_no_usage():
@@ -157,6 +186,7 @@ async def test_a_model_that_refuses_several_samples_is_asked_for_each_and_rememb
     made, account = merging(vendor), vendor_at()
     answers = await asyncio.gather(*(made.sample("k", account, ASK) for _ in range(3)))
     assert [each.text for each in answers] == ["2.0", "3.0", "4.0"]
+    assert [each.calls for each in answers] == [2, 1, 1]
     await asyncio.gather(*(made.sample("k", account, ASK) for _ in range(2)))
     assert vendor.calls == [3, 1, 1, 1, 1, 1]
 
@@ -168,6 +198,63 @@ async def test_a_failed_call_fails_everybody_in_it():
     )
     assert {type(each) for each in answers} == {ProviderError}
     assert len({id(each) for each in answers}) == 3
+    assert sorted(each.calls for each in answers) == [0, 0, 1]
+
+
+async def test_a_request_that_is_refused_alone_too_says_nothing_about_several_samples():
+    vendor = Vendor(refuse="bad")
+    made, account = merging(vendor), vendor_at()
+    answers = await asyncio.gather(
+        *(made.sample("k", account, ASK) for _ in range(4)), return_exceptions=True
+    )
+    assert vendor.calls == [4, 1]
+    assert [each.failure for each in answers] == [Failure.BAD_REQUEST] * 4
+    assert sorted(each.calls for each in answers) == [0, 0, 0, 2]
+    vendor.refuse = ""
+    await asyncio.gather(*(made.sample("k", account, ASK) for _ in range(3)))
+    assert vendor.calls == [4, 1, 3]
+
+
+async def test_a_model_that_is_down_after_it_refused_several_samples_fails_each_on_its_own():
+    vendor = Vendor(refuse="several and all")
+    made, account = merging(vendor), vendor_at()
+    answers = await asyncio.gather(
+        *(made.sample("k", account, ASK) for _ in range(3)), return_exceptions=True
+    )
+    assert [each.failure for each in answers] == [Failure.SERVER_ERROR] * 3
+    assert sorted(each.calls for each in answers) == [1, 1, 2]
+    assert vendor.calls == [3, 1, 1, 1]
+
+
+async def test_a_failed_call_for_texts_is_counted_once():
+    vendor = Vendor(refuse="all")
+    made, account = merging(vendor), vendor_at()
+    answers = await asyncio.gather(
+        *(made.texts("k", account, EmbeddingRequest("v", (text,))) for text in "abc"), return_exceptions=True
+    )
+    assert sorted(each.calls for each in answers) == [0, 0, 1]
+    assert len({id(each) for each in answers}) == 3
+
+
+async def test_one_that_leaves_before_its_batch_goes_takes_no_sample_and_no_vector_from_the_others():
+    vendor = Vendor()
+    made, account = merging(vendor), vendor_at()
+    vendor.go.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        under_way = group.create_task(made.texts("k", account, EmbeddingRequest("v", ("a",))))
+        await asyncio.sleep(0)
+        while not vendor.calls:
+            await asyncio.sleep(0)
+        leader, *others = [
+            group.create_task(made.texts("k", account, EmbeddingRequest("v", ("x" * length,))))
+            for length in (2, 3, 4)
+        ]
+        await asyncio.sleep(0)
+        leader.cancel()
+        vendor.go.set()
+    assert vendor.calls == [1, 2]
+    assert [each.result().vectors[0][0] for each in (under_way, *others)] == [1.0, 3.0, 4.0]
+    assert [each.result().calls for each in others] == [1, 0]
 
 
 async def test_one_bad_text_harms_nobody_else():
@@ -180,6 +267,7 @@ async def test_one_bad_text_harms_nobody_else():
     assert (good.vectors[0][0], other.vectors[0][0]) == (1.0, 3.0)
     assert isinstance(bad, ProviderError)
     assert vendor.calls == [3, 1, 1, 1]
+    assert good.calls + bad.calls + other.calls == 4
 
 
 async def test_no_call_has_more_texts_than_the_strictest_vendor_takes():

@@ -4,6 +4,7 @@ import asyncio
 import random
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -307,6 +308,34 @@ async def test_patience_waits_an_outage_out_and_costs_no_retry(client):
     assert watch.told.count(("refused",)) == 2
 
 
+@pytest.mark.parametrize("scope", [DIRECT, SHARED])
+async def test_a_failed_call_that_several_shared_is_counted_by_the_one_that_made_it(pipeline, scope):
+    async def failing(received: Received, writer: Wire) -> None:
+        await asyncio.sleep(0.05)
+        writer.write(http("no", 500))
+
+    async def read() -> None:
+        async with aclosing(pipeline.stream(shop, STREAM, scope)) as events:
+            async for _ in events:
+                pass
+
+    async with upstream(failing) as vendor:
+        shop = account_at(vendor.url, dialect="openai", max_retries=0)
+        kinds = (
+            lambda: pipeline.complete(shop, COLD, scope),
+            lambda: pipeline.complete(shop, ASK, scope),
+            lambda: pipeline.embed(shop, EmbeddingRequest("v", ("1",)), scope),
+            read,
+        )
+        for ask in kinds:
+            before = len(vendor.received)
+            async with asyncio.timeout(20):
+                failures = await asyncio.gather(*(ask() for _ in range(3)), return_exceptions=True)
+            assert [failure.failure for failure in failures] == [Failure.SERVER_ERROR] * 3
+            assert len(vendor.received) == before + 1
+            assert sorted(failure.calls for failure in failures) == [0, 0, 1]
+
+
 async def test_closing_ends_what_is_shared_with_a_failure_that_says_so(client):
     async def never(_: Received, writer: Wire) -> None:
         await asyncio.sleep(30)
@@ -327,13 +356,14 @@ async def test_closing_ends_what_is_shared_with_a_failure_that_says_so(client):
 
 
 CALLERS = st.tuples(st.sampled_from(["ann", "bob"]), st.sampled_from(["sk-1", "sk-2"]))
-QUESTIONS = st.tuples(st.sampled_from(["cold", "warm", "text"]), st.integers(0, 2))
+QUESTIONS = st.tuples(st.sampled_from(["cold", "warm", "text", "stream"]), st.integers(0, 2))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(CALLERS, QUESTIONS), min_size=2, max_size=24))
 def test_nobody_ever_has_an_answer_to_another_tenants_or_another_credentials_request(asked):
-    """The vendor answers with the credential and the question that it saw; every caller must see his own."""
+    """The vendor answers with the credential, the question and a draw's number; every caller must see his own."""
+    serial = count()
 
     async def echo(received: Received, writer: Wire) -> None:
         await asyncio.sleep(0.002)
@@ -346,26 +376,34 @@ def test_nobody_ever_has_an_answer_to_another_tenants_or_another_credentials_req
             ]
             writer.write(http({"data": vectors, "model": "v"}))
             return
-        text = f"{key} {body['messages'][0]['content']}"
+        texts = [f"{key} {body['messages'][0]['content']} {next(serial)}" for _ in range(body.get("n", 1))]
+        if body.get("stream"):
+            await streamed(chunk(texts[0]), chunk("", "stop"), USAGE_CHUNK, DONE, gap=0.001)(received, writer)
+            return
         choices = [
             {"index": place, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            for place in range(body.get("n", 1))
+            for place, text in enumerate(texts)
         ]
         writer.write(http(completion(choices=choices)))
 
-    async def ask(pipeline, url, caller, question) -> tuple[str, str, Origin]:
+    async def ask(pipeline, url, caller, question) -> tuple[str, str, str]:
         (name, secret), (kind, number) = caller, question
         shop = account_at(url, dialect="openai", secret=secret, provider_id=PROVIDER)
         scope = Scope.direct(name)
         if kind == "text":
             answer = await pipeline.embed(shop, EmbeddingRequest("v", (str(number),)), scope)
             key, text = answer.vectors[0]
-            return f"{key:.0f}", f"{text:.0f}", answer.origin
-        temperature = 0 if kind == "cold" else 1
-        request = ChatRequest("m", (Message("user", str(number)),), {}, temperature=temperature)
-        answer = await pipeline.complete(shop, request, scope)
-        key, _, text = answer.text.partition(" ")
-        return key, text, answer.origin
+            return f"{key:.0f}", f"{text:.0f}", ""
+        request = ChatRequest(
+            "m", (Message("user", str(number)),), {}, temperature=1 if kind == "warm" else 0
+        )
+        if kind == "stream":
+            async with aclosing(pipeline.stream(shop, replace(request, stream=True), scope)) as events:
+                said = "".join([event.text async for event in events if isinstance(event, TextDelta)])
+        else:
+            said = (await pipeline.complete(shop, request, scope)).text
+        key, text, draw = said.split()
+        return key, text, draw
 
     async def live() -> None:
         client = Http1Client("loopback")
@@ -376,8 +414,12 @@ def test_nobody_ever_has_an_answer_to_another_tenants_or_another_credentials_req
                     *(ask(pipeline, vendor.url, caller, question) for caller, question in asked)
                 )
                 seen = [received.headers["authorization"] for received in vendor.received]
-            for (caller, question), (key, text, _) in zip(asked, answers, strict=True):
-                assert (f"sk-{key}", text) == (caller[1], str(question[1]))
+            owners: dict[str, tuple] = {}
+            for (caller, (kind, number)), (key, text, draw) in zip(asked, answers, strict=True):
+                assert (f"sk-{key}", text) == (caller[1], str(number))
+                if draw:  # nobody else has heard it, not even with the same credential; and no sample is heard twice
+                    owner = (caller, object() if kind == "warm" else number)
+                    assert owners.setdefault(draw, owner) == owner
             # Every tenant with a credential has paid for at least one call of his own for each question.
             assert len(seen) >= len({caller for caller, _ in asked})
         finally:

@@ -51,6 +51,8 @@ def test_sampled_requests_of_one_caller_are_merged_and_others_are_not():
     assert not merges(DIRECT, replace(ASK, stream=True))
     assert not merges(DIRECT, replace(ASK, n=3))
     assert not merges(DIRECT, replace(ASK, parameters={"n": 3}))
+    assert not merges(DIRECT, replace(ASK, seed=0))  # of several samples only one is that seed's
+    assert not merges(DIRECT, replace(ASK, parameters={"seed": 7}))
     assert not merges(OWN, ASK)
     assert not merges(SHARED, ASK)
 

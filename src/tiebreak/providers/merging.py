@@ -13,6 +13,7 @@ from uuid import UUID
 
 from tiebreak.clock import Clock
 from tiebreak.infrastructure.resilience.batching import Batcher, BatchLimits
+from tiebreak.infrastructure.resilience.failures import own_copy
 from tiebreak.providers.dialects import adapter_of
 from tiebreak.providers.model import (
     Account,
@@ -31,7 +32,7 @@ MOST_INPUTS: Final = 96  # texts in one call; Google takes the fewest, 100
 MOST_REMEMBERED: Final = 1000
 
 Q = TypeVar("Q")
-R = TypeVar("R")
+R = TypeVar("R", ChatResponse, EmbeddingResponse)
 ChatCall = Callable[[Account, ChatRequest], Awaitable[ChatResponse]]
 EmbeddingCall = Callable[[Account, EmbeddingRequest], Awaitable[EmbeddingResponse]]
 
@@ -59,13 +60,18 @@ def _divided(usage: Usage | None, weights: Sequence[int]) -> list[Usage | None]:
     if usage is None:
         return [None] * len(weights)
 
-    def parts(total: int | None) -> Sequence[int | None]:
-        return [None] * len(weights) if total is None else share_out(total, weights)
+    def parts(total: int, among: int | None) -> list[tuple[int, int | None]]:
+        """Parts of a total and of what is among it, which stays among it in each: prices may differ."""
+        if among is None:
+            return [(part, None) for part in share_out(total, weights)]
+        rest, inner = share_out(total - among, weights), share_out(among, weights)
+        return [(other + part, part) for other, part in zip(rest, inner, strict=True)]
 
-    columns = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)
+    inputs = parts(usage.input_tokens, usage.cached_tokens)
+    outputs = parts(usage.output_tokens, usage.reasoning_tokens)
     return [
-        Usage(inputs or 0, outputs or 0, cached, reasoning)
-        for inputs, outputs, cached, reasoning in zip(*map(parts, columns), strict=True)
+        Usage(taken, given, cached, reasoning)
+        for (taken, cached), (given, reasoning) in zip(inputs, outputs, strict=True)
     ]
 
 
@@ -139,7 +145,8 @@ class Merging:
     """Merges what comes at the same time, within the batch configuration of its account.
 
     A call that the vendor refuses as written is made again for each request on its own, so that one bad text or a model
-    without several samples harms nobody else. Belongs to one event loop; `close` ends what is under way.
+    without several samples harms nobody else. Every call on the wire is counted by one request, the first in it. Belongs to
+    one event loop; `close` ends what is under way.
     """
 
     def __init__(self, chat: ChatCall, embed: EmbeddingCall, clock: Clock) -> None:
@@ -182,11 +189,22 @@ class Merging:
             response = await self._chat(kind.account, replace(request, n=count))
         except ProviderError as exc:
             if exc.failure is not Failure.BAD_REQUEST:
-                raise
-            self._remember(kind.account.provider_id, request.model)
-            return await _each(self._chat, kind.account, requests)
+                return [*_failed(exc, count)]
+            return await self._one_first(kind.account, requests, exc.calls)
         answers: list[ChatResponse | Exception] = [*samples_apart(response, count)]
         return answers + await _each(self._chat, kind.account, requests[len(answers) :])
+
+    async def _one_first(
+        self, account: Account, requests: Sequence[ChatRequest], refused: int
+    ) -> list[ChatResponse | Exception]:
+        """Equal requests after `refused` calls for all of them. If one alone is refused too, it was not for their number."""
+        [first] = await _each(self._chat, account, requests[:1])
+        first = _after(refused, first)
+        if isinstance(first, ProviderError) and first.failure is Failure.BAD_REQUEST:
+            return [*_failed(first, len(requests))]
+        if not isinstance(first, Exception):
+            self._remember(account.provider_id, requests[0].model)
+        return [first, *await _each(self._chat, account, requests[1:])]
 
     async def _send_texts(
         self, kind: _Kind, requests: Sequence[EmbeddingRequest]
@@ -206,8 +224,9 @@ class Merging:
             response = await self._embed(kind.account, replace(requests[0], inputs=inputs))
         except ProviderError as exc:
             if exc.failure is not Failure.BAD_REQUEST:
-                return [exc] * len(requests)
-            return await _each(self._embed, kind.account, requests)
+                return [*_failed(exc, len(requests))]
+            each = await _each(self._embed, kind.account, requests)
+            return [_after(exc.calls, each[0]), *each[1:]]
         return [*vectors_apart(response, requests)]
 
     def _remember(self, provider_id: UUID, model: str) -> None:
@@ -227,3 +246,19 @@ async def _each(
     return [
         answer for answer in answers if isinstance(answer, Exception) or not isinstance(answer, BaseException)
     ]
+
+
+def _failed(error: ProviderError, count: int) -> list[ProviderError]:
+    """One call's failure for each request in it; the first one made the call."""
+    others = [own_copy(error) for _ in range(count - 1)]
+    for other in others:
+        other.calls = 0
+    return [error, *others]
+
+
+def _after(calls: int, answer: R | Exception) -> R | Exception:
+    """What came of a request for which so many calls had been made before."""
+    if isinstance(answer, ProviderError):
+        answer.calls += calls
+        return answer
+    return answer if isinstance(answer, Exception) else replace(answer, calls=answer.calls + calls)

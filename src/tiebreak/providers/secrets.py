@@ -3,9 +3,7 @@
 import base64
 import binascii
 import hashlib
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
@@ -14,6 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tiebreak.errors import Misconfigured
+from tiebreak.infrastructure.private_file import create_once
 
 VARIABLE: Final = "TIEBREAK_SECRET_KEY"
 FILE_NAME: Final = "secret.key"
@@ -58,27 +57,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _create(path: Path) -> bytes:
-    """Write a fresh key to the file; of two processes at once, both get the same one.
-
-    The file appears whole: written and synced beside its place, then linked there, which fails if it exists.
-    """
-    draft = path.with_name(f".{FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
+    """Write a fresh key to the file; of two processes at once, both get the same one."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(descriptor, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        with suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        create_once(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
     except OSError as exc:
         raise Misconfigured(
             f"the key file {path} cannot be written: {exc}; set {VARIABLE} instead ({MAKE_ONE})"

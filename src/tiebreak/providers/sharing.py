@@ -63,8 +63,12 @@ def shares(scope: Scope, request: ChatRequest | EmbeddingRequest) -> bool:
 
 
 def merges(scope: Scope, request: ChatRequest) -> bool:
-    """Whether this request may be one of several samples of one call."""
-    plain = request.n == 1 and not request.stream and "n" not in request.parameters
+    """Whether this request may be one of several samples of one call.
+
+    One with a seed may not: alone it would have that seed's answer, and of several only the first has it.
+    """
+    plain = request.n == 1 and not request.stream and request.seed is None
+    plain = plain and request.parameters.keys().isdisjoint({"n", "seed"})
     return plain and scope.draws is Draws.INDEPENDENT and not is_deterministic(request)
 
 
