@@ -6,8 +6,11 @@ import sys
 import pytest
 
 from tiebreak.app import open_parts
+from tiebreak.ids import ProcessIdentity
 from tiebreak.infrastructure.connections.aiohttp_client import AiohttpClient
 from tiebreak.infrastructure.connections.http1_client import Http1Client
+from tiebreak.infrastructure.telemetry import instruments
+from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.settings import Settings
 
 # Every module of the package but the one that is chosen by a setting, as a server would load them in time.
@@ -27,7 +30,11 @@ print("aiohttp" in sys.modules)
     ids=["own", "aiohttp"],
 )
 async def test_providers_are_called_through_the_client_that_is_chosen(dsn, tmp_path, chosen, built):
-    async with open_parts(Settings(home=tmp_path, database_url=dsn, **chosen)) as parts:
+    async with open_parts(
+        Settings(home=tmp_path, database_url=dsn, **chosen),
+        Metrics(instruments.ALL),
+        ProcessIdentity("command"),
+    ) as parts:
         assert type(parts.http) is built
 
 

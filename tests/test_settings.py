@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tiebreak.errors import Misconfigured
+from tiebreak.providers.model import BatchConfig, ExternalServiceConfig
 from tiebreak.settings import Settings
 
 OURS = tuple(Settings.variables().values())
@@ -35,6 +36,18 @@ def test_variables_are_read(monkeypatch):
     assert "pw" not in repr(settings)
 
 
+def test_what_a_provider_is_by_default_may_be_set(monkeypatch):
+    assert Settings.read().provider_defaults == ExternalServiceConfig("")
+    monkeypatch.setenv("TIEBREAK_PROVIDER_TIMEOUT_SECONDS", "30")
+    monkeypatch.setenv("TIEBREAK_PROVIDER_MAX_RETRIES", "5")
+    monkeypatch.setenv("TIEBREAK_PROVIDER_MAX_BATCH_SIZE", "64")
+    monkeypatch.setenv("TIEBREAK_PROVIDER_BATCH_TIMEOUT_MS", "20")
+    monkeypatch.setenv("TIEBREAK_PROVIDER_CACHE_ENABLED", "false")
+    monkeypatch.setenv("TIEBREAK_PROVIDER_CACHE_TTL_SECONDS", "900")
+    expected = ExternalServiceConfig("", 30.0, 5, BatchConfig(64, 20), False, 900)
+    assert Settings.read().provider_defaults == expected
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("TIEBREAK_HOME", "")
@@ -53,6 +66,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("TIEBREAK_LEASE_SECONDS", "0"),
         ("DB_POOL_SIZE", "0"),
         ("DB_MAX_OVERFLOW", "-1"),
+        ("TIEBREAK_PROVIDER_MAX_BATCH_SIZE", "2049"),
+        ("TIEBREAK_PROVIDER_CACHE_ENABLED", "perhaps"),
     ],
 )
 def test_an_unusable_value_names_its_variable(monkeypatch, name, value):

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tiebreak import __version__, migrations
+from tiebreak.auth import files as key_files
+from tiebreak.auth import service as key_service
+from tiebreak.auth.gate import Gate
+from tiebreak.auth.keys import KeyText
+from tiebreak.auth.watch import KeyWatch
 from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
 from tiebreak.errors import Misconfigured, TiebreakError
-from tiebreak.ids import new_id
+from tiebreak.ids import ProcessIdentity, new_id
 from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
 from tiebreak.infrastructure.connections.private_postgres import PrivatePostgres, resolve_home
+from tiebreak.infrastructure.telemetry import exposition, instruments
+from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.providers import service as provider_service
 from tiebreak.providers.activity import Activity
+from tiebreak.providers.counting import Counting
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
 from tiebreak.settings import Settings
@@ -39,13 +47,16 @@ TAGS = [
         "name": "runs",
         "description": "A dataset through the variants of a test: progress, budget, transcripts.",
     },
+    {"name": "requests", "description": "Live requests as they were served, and what was said of them."},
     {"name": "analytics", "description": "Results and verdicts."},
     {"name": "providers", "description": "Accounts at vendors, their models and prices."},
     {"name": "prompts", "description": "Versioned prompts."},
     {"name": "datasets", "description": "Versioned inputs with expected answers."},
+    {"name": "keys", "description": "API keys: who may do what."},
     {"name": "operations", "description": "Is the server well?"},
 ]
 # Uploads come raw with their own type; everything else is JSON.
+SURFACES = {"/api/": "management", "/v1/": "gateway"}  # the rest is operations
 UPLOADS = {"/api/v1/datasets": frozenset(MEDIA_TYPES)}
 
 
@@ -61,11 +72,13 @@ class Parts:
     pipeline: Pipeline
     activity: Activity
     clock: Clock
+    metrics: Metrics
+    process: ProcessIdentity
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Everything opened, in the order it is needed; closed in the opposite one.
+async def open_parts(settings: Settings, metrics: Metrics, process: ProcessIdentity) -> AsyncIterator[Parts]:
+    """Everything opened, in the order it is needed; closed in the opposite one. The parts count in `metrics`.
 
     Raises:
         Misconfigured: the installation cannot work as configured; the message names the remedy.
@@ -88,11 +101,14 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         opened.callback(recorder.cancel)
         opened.push_async_callback(activity.close)
         # The generator spreads retries; nothing secret comes from it.
-        pipeline = Pipeline(http, clock, random.Random(), watch=activity)  # noqa: S311
+        counting = Counting(metrics, activity)
+        pipeline = Pipeline(http, clock, random.Random(), watch=counting)  # noqa: S311
         activity.watch(pipeline.circuits)
+        metrics.read_before(lambda: counting.read(pipeline.circuits()))
         opened.push_async_callback(pipeline.close)
         await _name_unreadable_secrets(database, keyring)
-        yield Parts(settings, home, database, keyring, http, pipeline, activity, clock)
+        await _seed_admin_key(settings, database, clock)
+        yield Parts(settings, home, database, keyring, http, pipeline, activity, clock, metrics, process)
 
 
 def _http_client(settings: Settings) -> HttpClient:
@@ -144,31 +160,74 @@ async def _name_unreadable_secrets(database: Database, keyring: Keyring) -> None
         )
 
 
+async def _seed_admin_key(settings: Settings, database: Database, clock: Clock) -> None:
+    if settings.admin_key_file is None:
+        return
+    key = await asyncio.to_thread(key_files.admin_key, settings.admin_key_file)
+    async with database.transaction() as tx:
+        counts = await key_service.seed(tx, key, clock.now())
+    if not counts:
+        log.warning(
+            "the key in the admin key file was revoked and stays so",
+            prefix=key.prefix,
+            remedy="remove the file, and the next start writes a fresh key",
+        )
+
+
+async def has_keys(settings: Settings) -> bool:
+    """Whether any API key was ever made, that of the admin key file included, which is stored now.
+
+    Raises:
+        Misconfigured, Unavailable: as `open_parts`.
+    """
+    opened = open_parts(settings, Metrics(instruments.ALL), ProcessIdentity("command"))
+    async with opened as parts, parts.database.transaction() as tx:
+        return await key_service.keyed(tx)
+
+
 def create_app(
     settings: Settings,
     *,
     port: int | None = None,
     instance: str | None = None,
     stopping: asyncio.Event | None = None,
+    owner: KeyText | None = None,
+    exposed: bool = False,
+    metrics: Metrics | None = None,
+    scrape: Callable[[], Awaitable[str]] | None = None,
+    process: ProcessIdentity | None = None,
 ) -> "FastAPI":
     """The application; its lifespan opens the parts and mounts the routers, so nothing is open before.
 
     `port` is the one clients use (the guard checks it in Host); `instance` is what /health tells;
-    `stopping`, once set, ends open streams. While the lifespan lasts, `app.state.parts` is the `Parts`.
+    `stopping`, once set, ends open streams; `scrape` gives the metrics of all processes, which are this one's own
+    `metrics` unless there are others. `owner` is the key of this machine's owner, which may do everything; `exposed`
+    says that other machines reach the server. While the lifespan lasts, `app.state.parts` is the `Parts`.
     """
 
     # FastAPI and the routers are imported here, because a background worker opens the parts and serves nothing.
     from fastapi import FastAPI
 
-    from tiebreak.infrastructure.middleware.guard import BodyRules, LoopbackGuard
+    from tiebreak.auth import openapi as key_description
+    from tiebreak.infrastructure.middleware.guard import BodyRules, Guard
+    from tiebreak.infrastructure.middleware.metering import Metering
     from tiebreak.infrastructure.rest import problems
+
+    gate = Gate(exposed=exposed)
+    counted = metrics or Metrics(instruments.ALL)
+
+    async def own() -> str:
+        counted.refresh()
+        return exposition.text(counted)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_parts(settings) as parts:
+        async with open_parts(settings, counted, process or ProcessIdentity("command")) as parts:
             app.state.parts = parts
-            mount(app, parts, instance or str(new_id()))
-            yield
+            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner)
+            async with gate.watch.running():
+                mount(app, parts, instance or str(new_id()), scrape or own)
+                yield
 
     app = FastAPI(
         title="Tiebreak",
@@ -184,21 +243,27 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
+    key_description.describe(app)
     app.add_middleware(
-        LoopbackGuard,
+        Guard,
         port=settings.port if port is None else port,
         bodies=BodyRules(raw=UPLOADS, raw_limit=MAX_UPLOAD),
         stopping=stopping,
+        gate=gate,
     )
+    app.add_middleware(Metering, metrics=counted, surfaces=SURFACES)  # the last one stands in front
     return app
 
 
-def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
+def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awaitable[str]]) -> None:
     """Every router, each given the parts it needs."""
     from tiebreak.analytics import routes as analytics
+    from tiebreak.auth import routes as keys
     from tiebreak.datasets import routes as datasets
     from tiebreak.experiments import routes as experiments
+    from tiebreak.observations import routes as observations
     from tiebreak.operations import health
+    from tiebreak.operations import metrics as scraping
     from tiebreak.prompts import routes as prompts
     from tiebreak.providers import activity_routes as activity
     from tiebreak.providers import routes as providers
@@ -206,6 +271,8 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
 
     database, clock = parts.database, parts.clock
     app.include_router(health.build_router(database=database, instance=instance))
+    app.include_router(keys.build_router(database=database, clock=clock))
+    app.include_router(scraping.build_router(scrape=scrape))
     app.include_router(
         providers.build_router(
             database=database,
@@ -213,6 +280,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
             keyring=parts.keyring,
             outbound=parts.settings.outbound,
             clock=clock,
+            defaults=parts.settings.provider_defaults,
         )
     )
     app.include_router(activity.build_activity_router(database=database, clock=clock))
@@ -221,4 +289,5 @@ def mount(app: "FastAPI", parts: Parts, instance: str) -> None:
     app.include_router(experiments.build_router(database=database))
     app.include_router(runs.build_router(database=database, clock=clock))
     app.include_router(runs.build_lifecycle_router(database=database, clock=clock))
+    app.include_router(observations.build_router(database=database))
     app.include_router(analytics.build_router(database=database, clock=clock))

@@ -68,8 +68,14 @@ class IllegalTransition(Conflict):
     code, title = "illegal_transition", "Illegal transition"
 
 
+class Unauthenticated(TiebreakError):
+    """The call needs an API key, and what it brought is none that counts: missing, unknown, revoked, expired."""
+
+    status, code, title = 401, "unauthenticated", "Unauthenticated"
+
+
 class Refused(TiebreakError):
-    """Policy says no: a foreign host or origin, a private address."""
+    """Policy says no: a foreign host or origin, a private address, a key without the scope."""
 
     status, code, title = 403, "refused", "Refused"
 

@@ -19,11 +19,15 @@ from tiebreak.errors import (
     NotFound,
     PayloadTooLarge,
     Refused,
+    Unauthenticated,
     Unavailable,
     UnsupportedMedia,
 )
+from tiebreak.ids import ProcessIdentity
+from tiebreak.infrastructure.telemetry import instruments
+from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.settings import Settings
-from tiebreak.supervisor import Announcement
+from tiebreak.supervisor.announcement import Announcement
 
 
 @asynccontextmanager
@@ -45,6 +49,7 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (401, Unauthenticated),
         (403, Refused),
         (404, NotFound),
         (409, Conflict),
@@ -111,7 +116,9 @@ async def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 async def test_an_error_while_a_worker_runs_comes_out_as_itself(tmp_path: Path, dsn: str):
-    async with open_parts(Settings(home=tmp_path, database_url=dsn)) as parts, httpx2.AsyncClient() as client:
+    settings = Settings(home=tmp_path, database_url=dsn)
+    opened = open_parts(settings, Metrics(instruments.ALL), ProcessIdentity("command"))
+    async with opened as parts, httpx2.AsyncClient() as client:
         with pytest.raises(NotFound, match="gone"):
             async with asyncio.timeout(30), working(Connection(client, None, parts)):
                 raise NotFound("gone")

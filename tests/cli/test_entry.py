@@ -151,10 +151,13 @@ def test_a_wrong_setting_is_3_with_its_name(tmp_path, capsys, monkeypatch):
     assert "TIEBREAK_PORT cannot be used" in capsys.readouterr().err
 
 
-def test_a_host_beyond_this_machine_is_refused_before_anything_starts(tmp_path, capsys, monkeypatch):
+def test_a_host_beyond_this_machine_is_refused_without_keys_with_the_command(
+    tmp_path, dsn, capsys, monkeypatch
+):
+    monkeypatch.setenv("DATABASE_URL", dsn)
     monkeypatch.setenv("TIEBREAK_HOME", str(tmp_path))
     assert entry.main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 2
-    assert "until API keys exist" in capsys.readouterr().err
+    assert "`tiebreak key create --scope admin`" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_traceback():

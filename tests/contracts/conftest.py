@@ -16,17 +16,20 @@ from tests.clients import ClientType
 from tests.conftest import DatabaseServer
 
 from tiebreak.app import create_app
+from tiebreak.auth.keys import owner
 from tiebreak.infrastructure.connections.http import HttpClient
-from tiebreak.infrastructure.middleware.protocol import BoundedHttpProtocol, Server
+from tiebreak.infrastructure.middleware.protocol import BoundedHttpProtocol
+from tiebreak.infrastructure.middleware.server import Server
 from tiebreak.settings import Settings
 
 
 @dataclass(frozen=True)
 class Running:
-    """An application that answers; `app` is the FastAPI object behind it."""
+    """An application that answers; `app` is the FastAPI object behind it, `headers` let every call in."""
 
     url: str
     app: Any
+    headers: dict[str, str]
 
 
 async def _execute(dsn: str, statement: str) -> None:
@@ -45,7 +48,9 @@ def running(database_server: DatabaseServer, tmp_path_factory: pytest.TempPathFa
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     settings = Settings(home=tmp_path_factory.mktemp("home"), database_url=database_server.of(name))
-    app = create_app(settings, port=port)
+    # Keys come to exist while it is called, and then every call needs one.
+    key = owner(secrets.token_bytes)
+    app = create_app(settings, port=port, owner=key)
     server = Server(
         uvicorn.Config(
             app, http=BoundedHttpProtocol, ws="none", lifespan="off", log_config=None, log_level="critical"
@@ -71,7 +76,7 @@ def running(database_server: DatabaseServer, tmp_path_factory: pytest.TempPathFa
             thread.join(0.05)
         if failures:
             raise failures[0]
-        yield Running(f"http://127.0.0.1:{port}", app)
+        yield Running(f"http://127.0.0.1:{port}", app, {"Authorization": f"Bearer {key.text}"})
     finally:
         server.should_exit = True
         thread.join(30)

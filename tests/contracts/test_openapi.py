@@ -27,10 +27,10 @@ FUZZ = settings(
 @pytest.fixture(scope="module")
 def schema(running: Running) -> Any:
     """The file as the server gives it."""
-    return schemathesis.openapi.from_url(f"{running.url}/api/v1/openapi.json")
+    return schemathesis.openapi.from_url(f"{running.url}/api/v1/openapi.json", headers=running.headers)
 
 
-def fuzz(operation: Any, **path_parameters: str) -> None:
+def fuzz(operation: Any, headers: dict[str, str], **path_parameters: str) -> None:
     """Call one operation with made-up cases, valid ones and broken ones."""
 
     @given(
@@ -41,21 +41,21 @@ def fuzz(operation: Any, **path_parameters: str) -> None:
     def call(case: schemathesis.Case) -> None:
         if path_parameters:
             case.path_parameters = path_parameters
-        case.call_and_validate(checks=CHECKS, timeout=30)
+        case.call_and_validate(checks=CHECKS, timeout=30, headers=headers)
 
     call()
 
 
 # By hand, because schemathesis' own pytest plugin does not run under pytest 9.2.
-def test_no_call_fails_on_our_side_and_every_answer_is_as_described(schema):
+def test_no_call_fails_on_our_side_and_every_answer_is_as_described(schema, running):
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 30
     for operation in operations:
         # Testing a provider calls whatever address the fuzzing stored; so here it is one that nobody stored.
         if operation.label.endswith("/test"):
-            fuzz(operation, name="nobody-stored-this")
+            fuzz(operation, running.headers, name="nobody-stored-this")
         else:
-            fuzz(operation)
+            fuzz(operation, running.headers)
 
 
 def operations(document: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, Any]]]:
@@ -69,7 +69,7 @@ def operations(document: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, 
 
 @pytest.fixture(scope="module")
 def document(running: Running) -> dict[str, Any]:
-    response = httpx2.get(f"{running.url}/api/v1/openapi.json")
+    response = httpx2.get(f"{running.url}/api/v1/openapi.json", headers=running.headers)
     assert response.status_code == 200
     return response.json()
 
@@ -86,7 +86,7 @@ def test_the_file_has_every_route_and_every_route_is_in_it(running, document):
 
 def test_no_page_loads_a_script_from_another_host(running):
     for path in ("/docs", "/redoc"):
-        assert httpx2.get(f"{running.url}{path}").status_code == 404
+        assert httpx2.get(f"{running.url}{path}", headers=running.headers).status_code == 404
 
 
 def test_operation_ids_are_unique_and_named_as_functions(document):
@@ -101,6 +101,13 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document):
         assert operation.get("description") or operation.get("summary"), name
         assert operation["tags"], name
         assert {"4XX", "5XX"} <= set(operation["responses"]), name
+
+
+def test_every_call_but_health_says_how_it_brings_its_key(document):
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "x-api-key"}
+    for name, (_, _, operation) in operations(document).items():
+        expected = [] if name == "get_health" else [{"bearer": []}, {"x-api-key": []}]
+        assert operation["security"] == expected, name
 
 
 def test_creating_calls_link_to_what_they_made(document):
@@ -126,7 +133,7 @@ def test_creating_calls_take_an_idempotency_key(document):
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/v1/nowhere", "/api/v1/tests/", "/%ff"])
 def test_an_unknown_route_is_a_problem(running, path):
-    response = httpx2.get(f"{running.url}{path}")
+    response = httpx2.get(f"{running.url}{path}", headers=running.headers)
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
 
@@ -160,7 +167,7 @@ def test_hostile_texts_never_fail_on_our_side(running, document, text):
     body = f'{{"name": {json.dumps(text)}, {json.dumps(text)}: {json.dumps(text)}}}'.encode(
         "utf-8", "surrogatepass"
     )
-    with httpx2.Client(base_url=running.url, timeout=30) as client:
+    with httpx2.Client(base_url=running.url, timeout=30, headers=running.headers) as client:
         for name, (method, path, operation) in operations(document).items():
             if name == "test_provider":
                 continue

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
-PROMPT = re.compile(r"\$ (?=(tiebreak|curl) )")  # a results table may begin with a dollar sign, too
+PROMPT = re.compile(
+    r"\$ (?=([A-Z_]+=\S+ )?(tiebreak|curl) )"
+)  # a results table may begin with a dollar sign, too
 
 
 @dataclass

@@ -16,8 +16,11 @@ from tiebreak.cli import commands, entry
 from tiebreak.clock import SystemClock
 from tiebreak.errors import TiebreakError
 from tiebreak.experiments.definition import Definition
+from tiebreak.ids import ProcessIdentity
 from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.infrastructure.connections.postgres import Database, PostgresConfig
+from tiebreak.infrastructure.telemetry import instruments
+from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.providers.activity import Activity
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.secrets import Keyring
@@ -33,7 +36,15 @@ Written by `make docs` from the program itself; do not edit. [The tutorial](tuto
 
 async def build() -> str:
     """The whole page."""
-    parts = [INTRODUCTION, *_commands(), *_settings(), *await _routes(), *_errors(), *_documents()]
+    parts = [
+        INTRODUCTION,
+        *_commands(),
+        *_settings(),
+        *await _routes(),
+        *_metrics(),
+        *_errors(),
+        *_documents(),
+    ]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -61,9 +72,13 @@ def _settings() -> Iterator[str]:
     yield "| Variable | Default | Meaning |\n|---|---|---|"
     names = Settings.variables()
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default is None or field.default_factory else f"`{field.default}`"
         yield f"| `{names[name]}` | {default} | {field.description} |"
     yield ""
+
+
+async def _nothing() -> str:
+    return ""
 
 
 async def _routes() -> Iterator[str]:
@@ -76,8 +91,14 @@ async def _routes() -> Iterator[str]:
         keyring = Keyring.open(Path(folder), None)
         pipeline = Pipeline(http, clock, random.Random(0))
         activity = Activity(unused, clock)
-        parts = Parts(settings, Path(folder), unused, keyring, http, pipeline, activity, clock)
-        mount(app, parts, "reference")
+        metrics = Metrics(instruments.ALL)
+        process = ProcessIdentity("reference")
+        mount(
+            app,
+            Parts(settings, Path(folder), unused, keyring, http, pipeline, activity, clock, metrics, process),
+            "reference",
+            _nothing,
+        )
     await http.close()
     lines = [
         "## REST\n\nThe OpenAPI file is served at `/api/v1/openapi.json`. Errors are RFC 9457 problems.\n"
@@ -88,6 +109,14 @@ async def _routes() -> Iterator[str]:
             said = call.get("description", call["summary"]).splitlines()[0]
             lines.append(f"| `{method.upper()} {path}` | {said} |")
     return iter([*lines, ""])
+
+
+def _metrics() -> Iterator[str]:
+    yield "## Metrics\n\n`GET /metrics`, summed over all processes, in Prometheus' text format.\n"
+    yield "| Metric | Kind | Labels | Meaning |\n|---|---|---|---|"
+    for one in instruments.ALL:
+        yield f"| `{one.name}` | {one.kind} | {', '.join(f'`{name}`' for name in one.labels)} | {one.help} |"
+    yield ""
 
 
 def _errors() -> Iterator[str]:

@@ -129,7 +129,7 @@ def test_an_alias_bomb_is_refused_by_counting():
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_read():
-    with pytest.raises(PayloadTooLarge, match=r"test.yaml: 1000001 bytes; a definition has at most 1000000"):
+    with pytest.raises(PayloadTooLarge, match=r"test.yaml: 1000001 bytes; such a file has at most 1000000"):
         parse("x" * 1_000_001, name="test.yaml")
 
 

@@ -175,11 +175,8 @@ async def test_d9_migrators_at_once_while_serving_disturb_nobody(
     dsn: str, database: Database, migrators: int
 ):
     async with database.transaction() as tx:
-        await tx.execute(text("drop table run_tasks"))
-        await tx.execute(
-            text("drop table idempotency_keys, runs, tests, dataset_items, dataset_versions, datasets")
-        )
-        await tx.execute(text("drop table models, providers, prompt_versions, prompts, alembic_version"))
+        await tx.execute(text("drop schema public cascade"))
+        await tx.execute(text("create schema public"))
         await tx.execute(text("create table served (n int)"))
     serving = asyncio.create_task(_serve(database, done := asyncio.Event()))
     async with asyncio.timeout(120):

@@ -260,6 +260,20 @@ def test_keys_and_prices_of_a_provider(served):
     assert served.document("provider", "show", "p")["has_secret"] is True
     assert "is empty" in served("provider", "set", "p", "--key-env", "NO_SUCH_KEY", code=2)
     assert "nothing to change" in served("provider", "set", "p", code=2)
+    served.environment["MY_PROXY"] = "http://me:pw-sentinel@127.0.0.1:9"
+    again = ("--key-env", "MY_KEY")
+    route = served(
+        "provider", "set", "p", "--proxy-env", "MY_PROXY", *again, "--no-cache", "--max-batch-size", "7"
+    )
+    assert "sentinel" not in route
+    shown = served.document("provider", "show", "p")
+    assert (shown["has_proxy"], shown["cache_enabled"], shown["batch_config"]["max_batch_size"]) == (
+        True,
+        False,
+        7,
+    )
+    assert served.document("provider", "set", "p", "--forget", "proxy")["has_proxy"] is False
+    assert "no absolute path" in served("provider", "set", "p", "--ca-bundle", "ca.pem", code=2)
     assert (
         served.document("provider", "set", "p", "--forget-key", "--concurrency", "3")["has_secret"] is False
     )
@@ -267,7 +281,16 @@ def test_keys_and_prices_of_a_provider(served):
         served.document("provider", "price", "p", "m", "--input", "1", "--output", "2.5")["source"]
         == "override"
     )
-    assert "m" in served("provider", "models", "p")
+    served.document(
+        *("provider", "price", "p", "m", "--input", "3", "--output", "9", "--cached-input", "0.5"),
+        *("--from", "2026-02-01"),
+    )
+    listed = served("provider", "models", "p")
+    assert "2026-02-01" in listed
+    assert len(listed.splitlines()) == 4
+    assert (
+        len(served.document("provider", "price", "p", "m", "--forget", "--from", "2026-02-01")["prices"]) == 1
+    )
     assert "-1" in served("provider", "price", "p", "m", "--input", "-1", "--output", "1", code=2)
     assert "two parts" in served("provider", "price", "p", "m", "--input", "1", code=2)
     assert served.document("provider", "price", "p", "m", "--forget")["source"] is None

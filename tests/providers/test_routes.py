@@ -26,7 +26,14 @@ async def test_a_provider_is_stored_and_shown_without_its_secret(api):
         "has_secret": True,
         "concurrency": 64,
         "timeout_seconds": 60.0,
-        "max_retries": 2,
+        "max_retries": 3,
+        "batch_config": {"max_batch_size": 10, "batch_timeout_ms": 100},
+        "cache_enabled": True,
+        "cache_ttl_seconds": 300,
+        "has_proxy": False,
+        "ca_bundle": None,
+        "client_certificate": None,
+        "client_key": None,
     }
     shown = await api.get("/api/v1/providers/acme")
     listed = await api.get("/api/v1/providers")
@@ -76,6 +83,12 @@ async def test_pages_follow_each_other(api):
         ({"concurrency": 0}, ["/concurrency"]),
         ({"concurrency": 2**70}, ["/concurrency"]),
         ({"timeout_seconds": -1}, ["/timeout_seconds"]),
+        ({"batch_config": {"max_batch_size": 0}}, ["/batch_config/max_batch_size"]),
+        ({"batch_config": {"max_batch_size": 2049}}, ["/batch_config/max_batch_size", "2048"]),
+        ({"batch_config": {"batch_timeout_ms": 10_001}}, ["/batch_config/batch_timeout_ms", "10000"]),
+        ({"batch_config": {"size": 3}}, ["/batch_config/size"]),
+        ({"cache_ttl_seconds": 0}, ["/cache_ttl_seconds"]),
+        ({"cache_enabled": "perhaps"}, ["/cache_enabled"]),
         ({"unheard_of": 1}, ["/unheard_of"]),
     ],
 )
@@ -126,6 +139,25 @@ async def test_a_provider_changes_in_what_is_named_only(api):
     assert same["max_retries"] == 7
 
 
+async def test_the_whole_configuration_is_taken_and_changed_in_parts(api):
+    made = await create(
+        api,
+        timeout_seconds=5,
+        max_retries=0,
+        batch_config={"max_batch_size": 64},
+        cache_enabled=False,
+        cache_ttl_seconds=60,
+    )
+    assert (made["timeout_seconds"], made["max_retries"]) == (5.0, 0)
+    assert made["batch_config"] == {"max_batch_size": 64, "batch_timeout_ms": 100}
+    assert (made["cache_enabled"], made["cache_ttl_seconds"]) == (False, 60)
+    patch = {"batch_config": {"batch_timeout_ms": 0}, "cache_enabled": None, "cache_ttl_seconds": 90}
+    changed = (await api.patch("/api/v1/providers/acme", json=patch)).json()
+    assert changed["batch_config"] == {"max_batch_size": 64, "batch_timeout_ms": 0}
+    assert (changed["cache_enabled"], changed["cache_ttl_seconds"]) == (False, 90)
+    assert changed["timeout_seconds"] == 5.0
+
+
 async def test_null_removes_the_secret(api):
     await create(api)
     changed = (await api.patch("/api/v1/providers/acme", json={"api_key": None})).json()
@@ -161,10 +193,14 @@ async def test_a_model_has_its_list_price_until_somebody_says_otherwise(api):
         "name": "gpt-4o",
         "input_price": 2.5,
         "output_price": 10.0,
+        "cached_input_price": 1.25,
         "source": "list",
+        "valid_from": None,
+        "prices": [],
     }
     put = await api.put(url, json={"input_price": 0.1, "output_price": 0})
-    assert put.json() == {"name": "gpt-4o", "input_price": 0.1, "output_price": 0.0, "source": "override"}
+    own = {"input_price": 0.1, "output_price": 0.0, "cached_input_price": None, "valid_from": None}
+    assert put.json() == {"name": "gpt-4o", **own, "source": "override", "prices": [own]}
     assert (await api.get("/api/v1/providers/acme/models")).json() == {
         "data": [put.json()],
         "next_cursor": None,
@@ -173,6 +209,42 @@ async def test_a_model_has_its_list_price_until_somebody_says_otherwise(api):
     assert again.json()["source"] == "list"
     assert (await api.delete(url)).status_code == 204
     assert (await api.delete(url)).status_code == 404
+
+
+async def test_prices_have_dates_and_one_of_them_may_be_forgotten(api):
+    await create(api)
+    url = "/api/v1/providers/acme/models/small"
+    first = {"input_price": 1, "output_price": 2, "cached_input_price": 0.1}
+    await api.put(url, json=first)
+    await api.put(url, json={"input_price": 3, "output_price": 4, "valid_from": "2026-01-01"})
+    later = {"input_price": 5, "output_price": 6, "valid_from": "2999-01-01T01:00:00+01:00"}
+    shown = (await api.put(url, json=later)).json()
+    assert (shown["input_price"], shown["cached_input_price"]) == (3.0, None)
+    assert shown["valid_from"] == "2026-01-01T00:00:00Z"
+    assert [(price["valid_from"], price["input_price"]) for price in shown["prices"]] == [
+        (None, 1.0),
+        ("2026-01-01T00:00:00Z", 3.0),
+        ("2999-01-01T00:00:00Z", 5.0),
+    ]
+    assert (await api.get("/api/v1/providers/acme/models")).json()["data"] == [shown]
+    for code in (204, 404):
+        answer = await api.delete(url, params={"valid_from": "2026-01-01T00:00:00Z"})
+        assert answer.status_code == code
+    assert (await api.get(url)).json()["cached_input_price"] == 0.1
+    assert (await api.delete(url, params={"valid_from": "1970-01-01"})).status_code == 204
+    assert (await api.get(url)).json()["source"] is None
+
+
+@pytest.mark.parametrize(
+    "moment", ["2026-01-01T00:00:00", "soon", 1767225600, "1767225600", "1969-01-01", "9999-12-31"]
+)
+async def test_a_date_that_is_none_is_refused_with_the_form(api, moment):
+    await create(api)
+    price = {"input_price": 1, "output_price": 2, "valid_from": moment}
+    answer = await api.put("/api/v1/providers/acme/models/small", json=price)
+    assert answer.status_code == 422
+    assert "/valid_from" in answer.text
+    assert "2026-07-01T08:00:00+02:00" in answer.text
 
 
 async def test_a_model_name_may_hold_slashes(api):
@@ -192,6 +264,8 @@ async def test_a_model_name_may_hold_slashes(api):
         ({"input_price": 1}, "output_price is missing"),
         ({"output_price": 1}, "input_price is missing"),
         ({"input_price": "NaN", "output_price": 2}, "/input_price"),
+        ({"input_price": 1, "output_price": 2, "cached_input_price": -3}, "cached_input_price is -3"),
+        ({"valid_from": "2026-01-01"}, "input_price and output_price are missing"),
     ],
 )
 async def test_an_impossible_price_is_refused_by_name(api, prices, words):

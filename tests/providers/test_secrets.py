@@ -40,6 +40,15 @@ def test_a_secret_moved_to_another_row_does_not_open():
         keyring.decrypt(sealed, key_id, uuid4())
 
 
+def test_a_secret_moved_to_another_field_does_not_open():
+    keyring, row = Keyring.open(None, KEY), uuid4()
+    for there, elsewhere in (("secret", "proxy"), ("proxy", "secret")):
+        sealed, key_id = keyring.encrypt("sk", row, there)
+        assert keyring.decrypt(sealed, key_id, row, there) == "sk"
+        with pytest.raises(CannotOpen, match="another row"):
+            keyring.decrypt(sealed, key_id, row, elsewhere)
+
+
 @pytest.mark.parametrize("place", [0, 11, 12, -1])
 def test_a_changed_secret_does_not_open(place):
     keyring, row = Keyring.open(None, KEY), uuid4()

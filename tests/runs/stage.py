@@ -84,9 +84,8 @@ async def add_provider(
         base_url,
         dialect=dialect,
         secret="sk-sentinel-12345",
-        max_retries=retries,
         concurrency=concurrency,
-        timeout_seconds=20,
+        service={"max_retries": retries, "timeout_seconds": 20},
     )
     async with database.transaction() as tx:
         provider = await providers.create(tx, account, KEYRING, "loopback")

@@ -68,6 +68,12 @@ def test_a_price_needs_both_sides():
     )
 
 
+def test_cached_input_costs_what_the_run_began_with():
+    variant = planned(input_price=Decimal(2), output_price=Decimal(10), cached_input_price=Decimal("0.5"))
+    answer = response(usage=Usage(1000, 10, cached_tokens=800))
+    assert scoring.answered(KEY, own(answer), variant.price(), "{}").cost_nano == 900_000
+
+
 def test_every_check_says_its_value_and_reason():
     metrics = [
         {"name": "correct", "role": "primary", "check": {"kind": "numeric"}},

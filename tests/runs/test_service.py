@@ -1,4 +1,6 @@
 import json
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from tests.runs.stage import (
@@ -19,6 +21,8 @@ from tiebreak.experiments.definition import Budget, digest
 from tiebreak.experiments.model import Step
 from tiebreak.ids import new_id
 from tiebreak.prompts import service as prompts
+from tiebreak.providers import service as providers
+from tiebreak.providers.model import Price
 from tiebreak.runs import planning, service
 from tiebreak.runs.budget import REASONS, Limit
 from tiebreak.runs.model import RunState, TaskKey
@@ -344,3 +348,23 @@ async def test_tasks_are_paged_in_the_order_of_the_dataset(stage, database):
         "hm",
     )
     assert done.scores == {"correct": [None, "no_expected"]}
+
+
+async def test_the_plan_has_the_prices_in_force_when_the_run_begins(stage):
+    began = CLOCK.now()
+    async with stage.transaction() as tx:
+        provider = await providers.by_name(tx, "vendor")
+        for price, days in ((1.0, -2), (2.0, -1), (3.0, 1)):
+            await providers.put_model(
+                tx,
+                provider,
+                "small",
+                input_price=price,
+                output_price=price,
+                cached_input_price=price / 10,
+                valid_from=began + timedelta(days=days),
+            )
+    run = await start(stage, await add_test(stage))
+    small, large = run.plan.variants
+    assert small.price() == Price(Decimal(2), Decimal(2), "list", Decimal("0.2"))
+    assert large.price() is None

@@ -21,6 +21,7 @@ COMMANDS = (
     Command("provider", "accounts at vendors, their models and prices", "tiebreak.cli.provider"),
     Command("dataset", "versioned inputs with expected answers", "tiebreak.cli.dataset"),
     Command("prompt", "versioned prompts", "tiebreak.cli.prompt"),
+    Command("key", "API keys: create, list, revoke", "tiebreak.cli.key"),
     Command("db", "the database: status, migrate, dump, restore", "tiebreak.cli.db"),
     Command("mock-provider", "a vendor on loopback, for trying things out", "tiebreak.cli.mock_provider"),
 )

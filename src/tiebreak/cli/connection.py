@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import uvloop
 
+from tiebreak.auth.files import find_owner_key
+from tiebreak.auth.keys import KeyText, owner, parse
 from tiebreak.errors import (
     Conflict,
     Fault,
@@ -19,13 +22,14 @@ from tiebreak.errors import (
     PayloadTooLarge,
     Refused,
     TiebreakError,
+    Unauthenticated,
     Unavailable,
     UnsupportedMedia,
 )
 from tiebreak.infrastructure.connections.private_postgres import resolve_home
 from tiebreak.infrastructure.telemetry import logs
 from tiebreak.settings import Settings
-from tiebreak.supervisor import Announcement, instance_at
+from tiebreak.supervisor.announcement import Announcement, instance_at
 
 if TYPE_CHECKING:
     from tiebreak.app import Parts
@@ -34,6 +38,7 @@ IN_PROCESS_URL = "http://localhost"  # port 80, which the Host header leaves out
 TIMEOUT = httpx2.Timeout(10.0, read=120.0, write=120.0)  # seconds; an upload is parsed before it is answered
 PAGE_SIZE = 100
 BY_STATUS: dict[int, type[TiebreakError]] = {
+    401: Unauthenticated,
     403: Refused,
     404: NotFound,
     409: Conflict,
@@ -61,12 +66,12 @@ class Connection:
         """
         return await self._call("GET", path, query=query)
 
-    async def send(self, method: str, path: str, document: Any = None) -> Any:
+    async def send(self, method: str, path: str, document: Any = None, **query: str | None) -> Any:
         """Send a JSON document (none: an empty body); gives the answer's document, None when it has none."""
         if document is None:
-            return await self._call(method, path)
+            return await self._call(method, path, query=query)
         body = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        return await self._call(method, path, content=body, kind="application/json")
+        return await self._call(method, path, content=body, kind="application/json", query=query)
 
     async def upload(self, path: str, file: Path, kind: str, **query: str | None) -> Any:
         """Stream a file as the body."""
@@ -150,7 +155,13 @@ async def connect(settings: Settings, url: str | None) -> AsyncIterator[Connecti
         InvalidInput: `url` is none.
         TiebreakError: the app in this process cannot start.
     """
-    url = _checked(url) if url is not None else await asyncio.to_thread(running_server, settings)
+    key = _own_key(settings)
+    if url is not None:
+        url = _checked(url)
+    else:
+        url = await asyncio.to_thread(running_server, settings)
+        # The owner's key is for the data folder's own server: an address that somebody names never gets it.
+        key = key or await asyncio.to_thread(_owner, settings, url)
     async with AsyncExitStack() as opened:
         parts = None
         transport: httpx2.AsyncBaseTransport
@@ -159,15 +170,36 @@ async def connect(settings: Settings, url: str | None) -> AsyncIterator[Connecti
         else:
             from tiebreak.app import create_app
 
-            app = create_app(settings, port=80)
+            app = create_app(settings, port=80, owner=key if settings.api_key is None else None)
             await opened.enter_async_context(app.router.lifespan_context(app))
             parts = app.state.parts
             transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         client = httpx2.AsyncClient(
-            transport=transport, base_url=url or IN_PROCESS_URL, timeout=TIMEOUT, trust_env=False
+            transport=transport,
+            base_url=url or IN_PROCESS_URL,
+            timeout=TIMEOUT,
+            trust_env=False,
+            headers={} if key is None else {"Authorization": f"Bearer {key.text}"},
         )
         await opened.enter_async_context(client)
         yield Connection(client, url, parts)
+
+
+def _own_key(settings: Settings) -> KeyText | None:
+    if settings.api_key is None:
+        return None
+    key = parse(settings.api_key.get_secret_value().strip())
+    if key is None:
+        raise InvalidInput(
+            "TIEBREAK_API_KEY holds no API key: one reads tb_, 8 characters, _, 43 characters; unset it to work as this "
+            "machine's owner"
+        )
+    return key
+
+
+def _owner(settings: Settings, url: str | None) -> KeyText | None:
+    """The key of this machine's owner: the running server's, or one that the app in this process is given."""
+    return owner(secrets.token_bytes) if url is None else find_owner_key(resolve_home(settings.home))
 
 
 def _checked(url: str) -> str:

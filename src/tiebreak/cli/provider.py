@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,12 +15,16 @@ from tiebreak.cli.output import Column, key, print_fields, print_table, printabl
 from tiebreak.errors import InvalidInput
 
 EXIT_VENDOR = 3
+_ROUTE = ("proxy", "ca-bundle", "client-certificate", "client-key")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """`list`, `add`, `show`, `set`, `test`, `models`, `price`, `health`, `usage`, `remove`."""
+    """`list`, `add`, `show`, `set`, `apply`, `test`, `models`, `price`, `health`, `usage`, `remove`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_global(actions.add_parser("list", help="every account"))
+    applied = actions.add_parser("apply", help="create or change accounts as a YAML file describes them")
+    applied.add_argument("file", type=Path, help="YAML or JSON; docs/providers.md shows one")
+    add_global(applied)
     for name, summary in (
         ("add", "an account at a vendor, by preset or base URL"),
         ("show", "one account, without its key"),
@@ -48,7 +53,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     price.add_argument("model")
     price.add_argument("--input", type=float, metavar="USD", help="US dollars per million tokens in")
     price.add_argument("--output", type=float, metavar="USD", help="US dollars per million tokens out")
-    price.add_argument("--forget", action="store_true", help="use the list price again")
+    price.add_argument(
+        "--cached-input",
+        type=float,
+        metavar="USD",
+        help="per million tokens that the vendor read from its cache",
+    )
+    price.add_argument(
+        "--from",
+        dest="valid_from",
+        metavar="DATE",
+        help="since when: a day (from midnight UTC) or a moment with its zone; without it, since ever",
+    )
+    price.add_argument(
+        "--forget", action="store_true", help="use the list price again; with --from, forget that date only"
+    )
 
 
 def _account(parser: argparse.ArgumentParser, *, new: bool) -> None:
@@ -74,9 +93,39 @@ def _account(parser: argparse.ArgumentParser, *, new: bool) -> None:
     source.add_argument("--key-stdin", action="store_true", help="read the API key from standard input")
     if not new:
         source.add_argument("--forget-key", action="store_true", help="remove the stored key")
+        parser.add_argument(
+            "--forget",
+            action="append",
+            default=[],
+            choices=_ROUTE,
+            help="remove this part of the way to the vendor; may be given several times",
+        )
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once, in each process")
     parser.add_argument("--timeout-seconds", type=float, metavar="S", help="for one attempt")
     parser.add_argument("--max-retries", type=int, metavar="N", help="after the first attempt of a call")
+    parser.add_argument("--max-batch-size", type=int, metavar="N", help="calls that go together; 1: none do")
+    parser.add_argument("--batch-timeout-ms", type=int, metavar="MS", help="waited for others to go with")
+    parser.add_argument(
+        "--cache",
+        dest="cache_enabled",
+        action=argparse.BooleanOptionalAction,
+        help="keep answers to deterministic requests outside tests",
+    )
+    parser.add_argument("--cache-ttl-seconds", type=int, metavar="S", help="for how long an answer is kept")
+    _route(parser)
+
+
+def _route(parser: argparse.ArgumentParser) -> None:
+    proxy = parser.add_mutually_exclusive_group()
+    proxy.add_argument("--proxy", metavar="URL", help="http://host:port; with a password, --proxy-env")
+    proxy.add_argument(
+        "--proxy-env", metavar="VARIABLE", help="the environment variable that holds the proxy's URL"
+    )
+    parser.add_argument(
+        "--ca-bundle", metavar="FILE", help="PEM: whom to trust, instead of the system's authorities"
+    )
+    parser.add_argument("--client-certificate", metavar="FILE", help="PEM: the client's own certificate")
+    parser.add_argument("--client-key", metavar="FILE", help="PEM: its key, if that is in a file of its own")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,6 +135,7 @@ def run(options: argparse.Namespace) -> int:
         "add": add,
         "show": show_provider,
         "set": change,
+        "apply": apply,
         "test": test,
         "models": models,
         "price": price,
@@ -127,7 +177,7 @@ async def add(options: argparse.Namespace, api: Connection) -> int:
 async def show_provider(options: argparse.Namespace, api: Connection) -> int:
     """All but the key."""
     document = await api.get(_path(options))
-    return show(options, document, lambda: print_fields(document.items()))
+    return show(options, document, lambda: print_fields(_flat(document)))
 
 
 async def change(options: argparse.Namespace, api: Connection) -> int:
@@ -138,7 +188,19 @@ async def change(options: argparse.Namespace, api: Connection) -> int:
             "nothing to change; name at least one of --base-url, --key-env, --key-stdin, --concurrency …"
         )
     document = await api.send("PATCH", _path(options), described)
-    return show(options, document, lambda: print_fields(document.items()))
+    return show(options, document, lambda: print_fields(_flat(document)))
+
+
+async def apply(options: argparse.Namespace, api: Connection) -> int:
+    """A line for each account of the file."""
+    from tiebreak.cli import accounts  # the API's schemas come along; only this command needs them
+
+    done = []
+    async for one in accounts.apply_file(api, options.file):
+        done.append(one)
+        if not options.json:
+            print(accounts.told(one))  # at once: a fault may come after it
+    return show(options, done, lambda: None)
 
 
 async def test(options: argparse.Namespace, api: Connection) -> int:
@@ -156,27 +218,38 @@ async def test(options: argparse.Namespace, api: Connection) -> int:
 
 
 async def models(options: argparse.Namespace, api: Connection) -> int:
-    """A row for each."""
+    """A row for each price."""
     rows = [row async for row in api.pages(f"{_path(options)}/models")]
     return show(
-        options, rows, lambda: print_table(_PRICES, rows, empty="no prices of your own; list prices count")
+        options,
+        rows,
+        lambda: print_table(
+            _PRICES,
+            [price for row in rows for price in _dated(row)],
+            empty="no prices of your own; list prices count",
+        ),
     )
 
 
 async def price(options: argparse.Namespace, api: Connection) -> int:
     """Set, forget, or only show."""
     path = f"{_path(options)}/models/{quote(options.model, safe='/')}"
-    given = (options.input is not None, options.output is not None)
+    given = {
+        "input_price": options.input,
+        "output_price": options.output,
+        "cached_input_price": options.cached_input,
+        "valid_from": options.valid_from,
+    }
     if options.forget:
-        await api.send("DELETE", path)
-    elif all(given):
-        await api.send("PUT", path, {"input_price": options.input, "output_price": options.output})
-    elif any(given):
+        await api.send("DELETE", path, valid_from=options.valid_from)
+    elif options.input is not None and options.output is not None:
+        await api.send("PUT", path, given)
+    elif any(value is not None for value in given.values()):
         raise InvalidInput(
             "a price has two parts: give both --input and --output, in US dollars per million tokens"
         )
     document = await api.get(path)
-    return show(options, document, lambda: print_table(_PRICES, [document], empty=""))
+    return show(options, document, lambda: print_table(_PRICES, _dated(document), empty=""))
 
 
 async def remove(options: argparse.Namespace, api: Connection) -> int:
@@ -185,34 +258,71 @@ async def remove(options: argparse.Namespace, api: Connection) -> int:
     return show(options, {"removed": options.name}, lambda: print(f"{options.name} is removed"))
 
 
-def _source(model: Mapping[str, Any]) -> str:
-    return {"override": "yours", "list": "price list"}.get(model["source"], "unknown")
+def _dated(model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each own price, and one for the list's where that counts now."""
+    own = [{**price, "source": "yours"} for price in model["prices"]]
+    if model["source"] != "override":
+        source = "unknown" if model["source"] is None else "price list"
+        own.insert(0, {name: model[name] for name in _SHOWN} | {"valid_from": None, "source": source})
+    else:
+        for price in own:
+            price["now"] = price["valid_from"] == model["valid_from"]
+    return [{"now": place == 0, **price, "name": model["name"]} for place, price in enumerate(own)]
 
 
+_SHOWN = ("input_price", "output_price", "cached_input_price")
 _PRICES = [
     key("name", "model"),
     key("input_price", "$ per M in", right=True),
+    key("cached_input_price", "cached", right=True),
     key("output_price", "$ per M out", right=True),
-    Column("source", _source),
+    # A day is a moment at midnight UTC.
+    Column("from", lambda row: (row["valid_from"] or "").removesuffix("T00:00:00Z")),
+    key("now"),
+    key("source"),
 ]
+
+
+def _flat(document: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """The fields of a provider, those of its batches among them."""
+    fields: list[tuple[str, object]] = []
+    for name, value in document.items():
+        fields += value.items() if isinstance(value, dict) else [(name, value)]
+    return fields
 
 
 def _path(options: argparse.Namespace) -> str:
     return f"/providers/{quote(options.name, safe='')}"
 
 
+_ACCOUNT = (
+    *("preset", "dialect", "base_url", "concurrency", "timeout_seconds", "max_retries"),
+    *("cache_enabled", "cache_ttl_seconds", "proxy", "ca_bundle", "client_certificate", "client_key"),
+)
+
+
 def _described(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("preset", "dialect", "base_url", "concurrency", "timeout_seconds", "max_retries")
-    given = {name: getattr(options, name, None) for name in names}
-    described = {name: value for name, value in given.items() if value is not None}
+    described = _given(options, _ACCOUNT)
+    if batch := _given(options, ("max_batch_size", "batch_timeout_ms")):
+        described["batch_config"] = batch
+    if options.proxy_env is not None:
+        described["proxy"] = _from_environment(options.proxy_env, "the proxy's URL")
+    described |= dict.fromkeys(name.replace("-", "_") for name in getattr(options, "forget", ()))
     if options.key_env is not None:
-        if not os.environ.get(options.key_env):
-            raise InvalidInput(
-                f"the environment variable {options.key_env} is empty; export the API key in it"
-            )
-        described["api_key"] = os.environ[options.key_env].strip()
+        described["api_key"] = _from_environment(options.key_env, "the API key")
     elif options.key_stdin:
         described["api_key"] = sys.stdin.readline().strip()
     elif getattr(options, "forget_key", False):
         described["api_key"] = None
     return described
+
+
+def _given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    given = {name: getattr(options, name, None) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _from_environment(variable: str, what: str) -> str:
+    if not os.environ.get(variable):
+        raise InvalidInput(f"the environment variable {variable} is empty; export {what} in it")
+    return os.environ[variable].strip()

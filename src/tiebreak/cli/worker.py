@@ -4,19 +4,25 @@ import argparse
 import asyncio
 import contextlib
 import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import uvloop
 
 from tiebreak.app import Parts, open_parts
-from tiebreak.infrastructure.telemetry import logs
+from tiebreak.ids import ProcessIdentity
+from tiebreak.infrastructure.telemetry import instruments, logs, pulse
+from tiebreak.infrastructure.telemetry.metrics import Metrics
 from tiebreak.runs.worker import Worker
 from tiebreak.settings import Settings
-from tiebreak.supervisor import leave_with_parent
+from tiebreak.supervisor.control import Ready, Report, line
+from tiebreak.supervisor.tether import leave_with_parent
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Only what the supervisor passes."""
     parser.add_argument("--tether", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--control", type=int, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,18 +31,40 @@ def run(options: argparse.Namespace) -> int:
         leave_with_parent(options.tether)
     logs.configure()
     with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(_work(Settings.read()))
+        uvloop.run(_work(Settings.read(), options.control))
     return 0
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, control: int | None) -> None:
     this = asyncio.current_task()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         if this is not None:
             loop.add_signal_handler(number, this.cancel)
-    async with open_parts(settings) as parts:
+    async with AsyncExitStack() as opened:
+        parts = await opened.enter_async_context(
+            open_parts(settings, Metrics(instruments.ALL), ProcessIdentity("background"))
+        )
+        if control is not None:
+            await opened.enter_async_context(_reporting(control, parts))
         await worker_of(parts).run()
+
+
+@contextlib.asynccontextmanager
+async def _reporting(control: int, parts: Parts) -> AsyncIterator[None]:
+    """Tell the supervisor what this worker counts, to the very end."""
+
+    def report() -> None:
+        supervisor.say(Report(parts.metrics.snapshot()))
+
+    async with line(control) as supervisor:
+        beating = asyncio.create_task(pulse.beat(parts.metrics, parts.process.name, report))
+        supervisor.say(Ready())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            report()
 
 
 def worker_of(parts: Parts) -> Worker:

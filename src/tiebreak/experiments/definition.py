@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -218,6 +219,7 @@ def digest(definition: Definition) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of a definition, as the API and the reference show it."""
     return Definition.model_json_schema()

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from tiebreak.errors import Fault, InvalidInput
 from tiebreak.experiments import service
-from tiebreak.experiments.definition import Definition
-from tiebreak.experiments.explanations import explain
+from tiebreak.experiments.definition import Definition, schema
 from tiebreak.experiments.model import ExperimentState
 from tiebreak.experiments.schemas import ExperimentDocument, ExperimentListed
 from tiebreak.infrastructure.connections.postgres import Database
+from tiebreak.infrastructure.documents.explanations import explain
 from tiebreak.infrastructure.rest.idempotency import IdempotencyKey, once
 from tiebreak.infrastructure.rest.pagination import Cursor, Limit, Page, decode, page
 from tiebreak.infrastructure.rest.problems import PROBLEM_RESPONSES
@@ -56,7 +56,7 @@ def _explained(exc: RequestValidationError) -> InvalidInput | None:
         missing_body = error["type"] == "missing" and len(error["loc"]) == 1
         if error["loc"][0] != "body" or error["type"] == "json_invalid" or missing_body:
             return None
-    faults = [Fault(found.pointer, found.message) for found in explain(errors, root=1)]
+    faults = [Fault(found.pointer, found.message) for found in explain(errors, schema(), root=1)]
     return InvalidInput("; ".join(str(fault) for fault in faults[:5]), faults=faults)
 
 

@@ -74,7 +74,7 @@ class Place(Protocol):
 
 
 @asynccontextmanager
-async def _answer(
+async def answer(
     http: HttpClient, account: Account, outgoing: HttpRequest, clock: Clock, place: Place | None = None
 ) -> AsyncIterator[HttpResponse]:
     """A successful answer while the block runs; every failure on the way as a `ProviderError`."""
@@ -113,14 +113,15 @@ async def call(
     adapter = adapter_of(account.dialect)
     outgoing = adapter.encode(account, request)
     began = clock.monotonic()
-    async with _answer(http, account, outgoing, clock, place) as response:
+    async with answer(http, account, outgoing, clock, place) as response:
         stated = rate_limits(response.headers, clock.now())
         if request.stream and _is_stream(response):
-            answer = await _assembled(account, adapter.stream(account, request), response, began, clock)
+            decoder = adapter.stream(account, request)
+            whole = await _assembled(account, decoder, response, began, clock)
         else:
             body = await response.read()
-            answer = adapter.decode(account, request, body, clock.monotonic() - began)
-    return answer if stated is None else replace(answer, limits=stated)
+            whole = adapter.decode(account, request, body, clock.monotonic() - began)
+    return whole if stated is None else replace(whole, limits=stated)
 
 
 async def stream(
@@ -136,7 +137,7 @@ async def stream(
     adapter = adapter_of(account.dialect)
     outgoing = adapter.encode(account, request)
     began = clock.monotonic()
-    async with _answer(http, account, outgoing, clock, place) as response:
+    async with answer(http, account, outgoing, clock, place) as response:
         if not _is_stream(response):
             body = await response.read()
             for event in events_of(adapter.decode(account, request, body, clock.monotonic() - began)):
@@ -177,16 +178,16 @@ async def _assembled(
     account: Account, decoder: StreamDecoder, response: HttpResponse, began: float, clock: Clock
 ) -> ChatResponse:
     """A streamed answer as one."""
-    assembly, answer = Assembly(clock), None
+    assembly, whole = Assembly(clock), None
     async with aclosing(_events(account, decoder, response)) as events:
         async for event in events:
             if isinstance(event, StreamEnd):
-                answer = assembly.answer(event, began)  # timed before the body is let run out
+                whole = assembly.answer(event, began)  # timed before the body is let run out
             else:
                 assembly.add(event)
-    if answer is None:
+    if whole is None:
         raise incomplete(account, "it ended without its end")
-    return answer
+    return whole
 
 
 async def embed(
@@ -204,11 +205,11 @@ async def embed(
     adapter = adapter_of(account.dialect)
     outgoing = adapter.encode_embeddings(account, request)
     began = clock.monotonic()
-    async with _answer(http, account, outgoing, clock, place) as response:
+    async with answer(http, account, outgoing, clock, place) as response:
         stated = rate_limits(response.headers, clock.now())
         body = await response.read()
-    answer = adapter.decode_embeddings(account, request, body, clock.monotonic() - began)
-    return answer if stated is None else replace(answer, limits=stated)
+    vectors = adapter.decode_embeddings(account, request, body, clock.monotonic() - began)
+    return vectors if stated is None else replace(vectors, limits=stated)
 
 
 async def models(http: HttpClient, account: Account, clock: Clock) -> list[str]:
@@ -218,6 +219,6 @@ async def models(http: HttpClient, account: Account, clock: Clock) -> list[str]:
         ProviderError: as for `call`.
     """
     adapter = adapter_of(account.dialect)
-    async with _answer(http, account, adapter.encode_models(account), clock) as response:
+    async with answer(http, account, adapter.encode_models(account), clock) as response:
         body = await response.read()
     return adapter.decode_models(account, body)

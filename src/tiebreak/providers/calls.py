@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tiebreak.clock import Clock
-from tiebreak.infrastructure.connections.http import HttpClient
+from tiebreak.infrastructure.connections.http import HttpClient, HttpRequest
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.providers import attempt
 from tiebreak.providers.gate import Attempt, Endpoint, Gate
@@ -19,41 +19,16 @@ from tiebreak.providers.model import (
     EmbeddingRequest,
     EmbeddingResponse,
     Failure,
-    Origin,
     ProviderError,
     StreamEnd,
     StreamEvent,
-    Usage,
     UsageUpdate,
 )
+from tiebreak.providers.relay import Relay
 from tiebreak.providers.retries import Retries
+from tiebreak.providers.watch import Watch
 
 R = TypeVar("R", ChatResponse, EmbeddingResponse)
-
-
-class Watch(Protocol):
-    """Who is told what goes through. Nothing here may wait."""
-
-    def attempted(
-        self,
-        account: Account,
-        model: str,
-        failure: Failure | None,
-        seconds: float,
-        usage: Usage | None,
-        *,
-        retry: bool,
-    ) -> None:
-        """An attempt on the wire has ended."""
-        ...
-
-    def shared(self, account: Account, model: str, origin: Origin) -> None:
-        """A request was answered without a call of its own."""
-        ...
-
-    def refused(self, account: Account, model: str) -> None:
-        """The breaker or a full queue kept an attempt from the wire."""
-        ...
 
 
 class Calls:
@@ -116,6 +91,20 @@ class Calls:
                     error.calls += retries.calls
                     raise
                 await self._next(account, request.model, retries, error)
+
+    def relay(self, account: Account, model: str, request: HttpRequest, endpoint: Endpoint) -> Relay:
+        """The answer's bytes as they come, to be entered."""
+        return Relay(
+            account,
+            model,
+            request,
+            endpoint=endpoint,
+            http=self._http,
+            gate=self._gate,
+            watch=self._watch,
+            clock=self._clock,
+            retries=self._retries(account),
+        )
 
     def _retries(self, account: Account, patience: float = 0.0) -> Retries:
         return Retries(

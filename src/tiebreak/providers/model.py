@@ -115,12 +115,23 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class DatedPrice:
+    """A price of the user's own from a moment on, until the next one's; None is since ever."""
+
+    price: Price
+    valid_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class PricedModel:
-    """One of a provider's models with the price that counts; `id` is the nil UUID when nothing is stored of it."""
+    """One of a provider's models with the price that counts, and since when if it is an own one; `own` has every own
+    price, the oldest first. `id` is the nil UUID when nothing is stored of the model."""
 
     id: UUID
     name: str
     price: Price | None
+    valid_from: datetime | None = None
+    own: tuple[DatedPrice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

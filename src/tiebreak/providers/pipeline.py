@@ -15,16 +15,16 @@ from tiebreak.clock import Clock
 from tiebreak.ids import new_id
 from tiebreak.infrastructure.cache.memory import MemoryCache
 from tiebreak.infrastructure.cache.protocol import Cache
-from tiebreak.infrastructure.connections.http import HttpClient
+from tiebreak.infrastructure.connections.http import HttpClient, HttpRequest
 from tiebreak.infrastructure.resilience.breaker import BreakerConfig
 from tiebreak.infrastructure.resilience.concurrency import QueueFull
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.infrastructure.resilience.shared_stream import FellBehind, SharedStreams
 from tiebreak.infrastructure.resilience.single_flight import CallStopped, SingleFlight
 from tiebreak.providers.answers import Answers, another_s
-from tiebreak.providers.calls import Calls, Watch
+from tiebreak.providers.calls import Calls
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.gate import Gate
+from tiebreak.providers.gate import Endpoint, Gate
 from tiebreak.providers.merging import Merging
 from tiebreak.providers.model import (
     Account,
@@ -40,24 +40,13 @@ from tiebreak.providers.model import (
     TextDelta,
     ToolCallDelta,
 )
+from tiebreak.providers.relay import Relay
 from tiebreak.providers.sharing import Draws, Scope, key_of, merges, shares
 from tiebreak.providers.streams import Assembly, events_of
+from tiebreak.providers.watch import Unwatched, Watch
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R", ChatResponse, EmbeddingResponse)
-
-
-class Unwatched:
-    """Nobody is told what goes through."""
-
-    def attempted(self, *_: object, retry: bool) -> None:
-        """See `Watch.attempted`."""
-
-    def shared(self, *_: object) -> None:
-        """See `Watch.shared`."""
-
-    def refused(self, *_: object) -> None:
-        """See `Watch.refused`."""
 
 
 class Pipeline:
@@ -163,6 +152,10 @@ class Pipeline:
                     yield event
             except (CallStopped, FellBehind) as exc:
                 raise _unshared(account, exc) from exc
+
+    def relay(self, account: Account, model: str, request: HttpRequest, endpoint: Endpoint) -> Relay:
+        """A draw of its own whose answer goes on as it came: retry → (breaker → limit → client). To be entered."""
+        return self._calls.relay(account, model, request, endpoint)
 
     def circuits(self) -> list[CircuitState]:
         """How this process stands to every provider it called."""

@@ -3,22 +3,23 @@
 import base64
 import binascii
 import hashlib
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tiebreak.errors import Misconfigured
+from tiebreak.infrastructure.private_file import create_once
 
 VARIABLE: Final = "TIEBREAK_SECRET_KEY"
 FILE_NAME: Final = "secret.key"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+# What a row keeps sealed: the API key, and a proxy's URL, which may hold a password.
+Field = Literal["secret", "proxy"]
 MAKE_ONE: Final = "make one with `openssl rand -base64 32`"
 
 
@@ -56,27 +57,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _create(path: Path) -> bytes:
-    """Write a fresh key to the file; of two processes at once, both get the same one.
-
-    The file appears whole: written and synced beside its place, then linked there, which fails if it exists.
-    """
-    draft = path.with_name(f".{FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
+    """Write a fresh key to the file; of two processes at once, both get the same one."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(descriptor, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        with suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        create_once(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
     except OSError as exc:
         raise Misconfigured(
             f"the key file {path} cannot be written: {exc}; set {VARIABLE} instead ({MAKE_ONE})"
@@ -126,21 +109,21 @@ class Keyring:
             self._key = _read(self._path) or _create(self._path)
         return self._key, self.key_id or ""
 
-    def encrypt(self, plain: str, row_id: UUID) -> tuple[bytes, str]:
-        """Seal a secret for one row: nonce and ciphertext in one value, and the id of the key.
+    def encrypt(self, plain: str, row_id: UUID, field: Field = "secret") -> tuple[bytes, str]:
+        """Seal a secret for one field of one row: nonce and ciphertext in one value, and the id of the key.
 
         Raises:
             Misconfigured: there is no key and none can be made.
         """
         key, key_id = self._needed()
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, plain.encode(), _bound_to(key_id, row_id)), key_id
+        return nonce + AESGCM(key).encrypt(nonce, plain.encode(), _bound_to(key_id, row_id, field)), key_id
 
-    def decrypt(self, sealed: bytes, key_id: str, row_id: UUID) -> str:
-        """Open a secret that was sealed for this row.
+    def decrypt(self, sealed: bytes, key_id: str, row_id: UUID, field: Field = "secret") -> str:
+        """Open a secret that was sealed for this field of this row.
 
         Raises:
-            CannotOpen: another key sealed it, or it was changed or moved from another row.
+            CannotOpen: another key sealed it, or it was changed or moved from another place.
         """
         if self._key is None and self._path is not None:
             self._key = _read(self._path)  # another process may have made it meanwhile
@@ -150,11 +133,13 @@ class Keyring:
             raise CannotOpen(f"it was sealed with the key {key_id}, and the present key is {self.key_id}")
         nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            return AESGCM(self._key).decrypt(nonce, ciphertext, _bound_to(key_id, row_id)).decode()
+            return AESGCM(self._key).decrypt(nonce, ciphertext, _bound_to(key_id, row_id, field)).decode()
         except (InvalidTag, ValueError) as exc:
             raise CannotOpen("its row was changed, or it belongs to another row") from exc
 
 
-def _bound_to(key_id: str, row_id: UUID) -> bytes:
-    """The associated data: a sealed value copied to another row does not open there."""
-    return f"tiebreak/providers/{key_id}/{row_id}".encode()
+def _bound_to(key_id: str, row_id: UUID, field: Field) -> bytes:
+    """The associated data: a sealed value copied to another row or field does not open there."""
+    place = f"tiebreak/providers/{key_id}/{row_id}"
+    # Secrets were sealed before there was a second field, so theirs is the plain place.
+    return (place if field == "secret" else f"{place}/{field}").encode()

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Select, delete, func, select, true, update
+from sqlalchemy import Row, Select, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.ids import new_id
-from tiebreak.providers.model import BatchConfig, ExternalServiceConfig, Price, Provider
+from tiebreak.providers.model import BatchConfig, DatedPrice, ExternalServiceConfig, Price, Provider
 from tiebreak.providers.tables import model_prices, models, providers
 
 # A price without a date has counted since here: before any call was made.
@@ -26,20 +26,35 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What may change of a provider's row, as it is to be."""
+
+    base_url: str
+    concurrency: int
+    service: ExternalServiceConfig
+    secret: Sealed | None
+    proxy: Sealed | None
+    ca_bundle: str | None
+    client_certificate: str | None
+    client_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A provider's row: what may be shown, and what may not."""
 
     provider: Provider
-    sealed: Sealed | None
+    secret: Sealed | None
+    proxy: Sealed | None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model's row with the price that counts; None where the list's does."""
+    """A model's row with its own prices, the oldest first."""
 
     id: UUID
     name: str
-    price: Price | None
+    prices: tuple[DatedPrice, ...]
 
 
 def _stored(row: Row[Any]) -> Stored:
@@ -65,43 +80,37 @@ def _stored(row: Row[Any]) -> Stored:
             created_at=row.created_at,
             updated_at=row.updated_at,
         ),
-        sealed=None if row.secret is None else Sealed(row.secret, row.secret_key_id),
+        secret=None if row.secret is None else Sealed(row.secret, row.secret_key_id),
+        proxy=None if row.proxy is None else Sealed(row.proxy, row.proxy_key_id),
     )
 
 
-def _model(row: Row[Any]) -> StoredModel:
-    if row.input_price is None:
-        return StoredModel(row.id, row.name, None)
-    price = Price(row.input_price, row.output_price, "override", row.cached_input_price)
-    return StoredModel(row.id, row.name, price)
+def _columns(settled: Settled) -> dict[str, Any]:
+    service = settled.service
+    return {
+        "base_url": settled.base_url,
+        "concurrency": settled.concurrency,
+        "timeout_seconds": service.timeout_seconds,
+        "max_retries": service.max_retries,
+        "max_batch_size": service.batch_config.max_batch_size,
+        "batch_timeout_ms": service.batch_config.batch_timeout_ms,
+        "cache_enabled": service.cache_enabled,
+        "cache_ttl_seconds": service.cache_ttl_seconds,
+        "secret": settled.secret and settled.secret.value,
+        "secret_key_id": settled.secret and settled.secret.key_id,
+        "proxy": settled.proxy and settled.proxy.value,
+        "proxy_key_id": settled.proxy and settled.proxy.key_id,
+        "ca_bundle": settled.ca_bundle,
+        "client_certificate": settled.client_certificate,
+        "client_key": settled.client_key,
+    }
 
 
-async def insert_provider(
-    tx: AsyncConnection,
-    provider_id: UUID,
-    *,
-    name: str,
-    dialect: str,
-    base_url: str,
-    sealed: Sealed | None,
-    concurrency: int,
-    timeout_seconds: float,
-    max_retries: int,
-) -> bool:
+async def insert_provider(tx: AsyncConnection, provider_id: UUID, dialect: str, settled: Settled) -> bool:
     """Store a new provider; False when the name is taken, decided by the index, so also between two at once."""
     made = await tx.execute(
         insert(providers)
-        .values(
-            id=provider_id,
-            name=name,
-            dialect=dialect,
-            base_url=base_url,
-            secret=None if sealed is None else sealed.value,
-            secret_key_id=None if sealed is None else sealed.key_id,
-            concurrency=concurrency,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-        )
+        .values(id=provider_id, name=settled.service.service_name, dialect=dialect, **_columns(settled))
         .on_conflict_do_nothing(index_elements=["name"])
     )
     return made.rowcount == 1
@@ -129,45 +138,24 @@ async def list_providers(tx: AsyncConnection, limit: int, after: UUID | None) ->
 
 
 async def list_sealed(tx: AsyncConnection) -> list[Stored]:
-    """Every provider with a secret, by name: what a start checks its key against."""
-    found = select(providers).where(providers.c.secret.is_not(None)).order_by(providers.c.name)
+    """Every provider with something sealed, by name: what a start checks its key against."""
+    sealed = or_(providers.c.secret.is_not(None), providers.c.proxy.is_not(None))
+    found = select(providers).where(sealed).order_by(providers.c.name)
     return [_stored(row) for row in await tx.execute(found)]
 
 
-async def update_provider(tx: AsyncConnection, changed: Provider, sealed: Sealed | None) -> None:
+async def update_provider(tx: AsyncConnection, provider_id: UUID, settled: Settled) -> None:
     """Write what may change of a provider; the row is locked by whoever decided the change."""
     await tx.execute(
         update(providers)
-        .where(providers.c.id == changed.id)
-        .values(
-            base_url=changed.base_url,
-            secret=None if sealed is None else sealed.value,
-            secret_key_id=None if sealed is None else sealed.key_id,
-            concurrency=changed.concurrency,
-            timeout_seconds=changed.service.timeout_seconds,
-            max_retries=changed.service.max_retries,
-            updated_at=func.now(),
-        )
+        .where(providers.c.id == provider_id)
+        .values(**_columns(settled), updated_at=func.now())
     )
 
 
 async def delete_provider(tx: AsyncConnection, name: str) -> bool:
     """Remove a provider with its models; False when there is none."""
     return (await tx.execute(delete(providers).where(providers.c.name == name))).rowcount > 0
-
-
-def _in_force(at: datetime) -> Select[Any]:
-    """Models with the price that counts at a moment, if there is one."""
-    price = (
-        select(model_prices)
-        .where(model_prices.c.model_id == models.c.id, model_prices.c.valid_from <= at)
-        .order_by(model_prices.c.valid_from.desc())
-        .limit(1)
-        .lateral("price")
-    )
-    return select(
-        models.c.id, models.c.name, price.c.input_price, price.c.output_price, price.c.cached_input_price
-    ).outerjoin_from(models, price, true())
 
 
 async def put_model(tx: AsyncConnection, provider_id: UUID, name: str) -> UUID:
@@ -197,24 +185,48 @@ async def forget_prices(tx: AsyncConnection, model_id: UUID) -> None:
     await tx.execute(delete(model_prices).where(model_prices.c.model_id == model_id))
 
 
-async def find_model(tx: AsyncConnection, provider_id: UUID, name: str, at: datetime) -> StoredModel | None:
-    """What the user said of a model, if anything, with the price in force at a moment."""
-    found = _in_force(at).where(models.c.provider_id == provider_id, models.c.name == name)
-    row = (await tx.execute(found)).one_or_none()
-    return None if row is None else _model(row)
+async def delete_price(tx: AsyncConnection, model_id: UUID, valid_from: datetime) -> bool:
+    """Remove the price that counts from this moment on; False when there is none."""
+    gone = delete(model_prices).where(
+        model_prices.c.model_id == model_id, model_prices.c.valid_from == valid_from
+    )
+    return (await tx.execute(gone)).rowcount > 0
+
+
+async def count_prices(tx: AsyncConnection, model_id: UUID) -> int:
+    """How many dates a model has."""
+    counted = select(func.count()).select_from(model_prices).where(model_prices.c.model_id == model_id)
+    return int((await tx.execute(counted)).scalar_one())
+
+
+async def find_model(tx: AsyncConnection, provider_id: UUID, name: str) -> StoredModel | None:
+    """What the user said of a model, if anything."""
+    found = select(models).where(models.c.provider_id == provider_id, models.c.name == name)
+    rows = await _with_prices(tx, found)
+    return rows[0] if rows else None
 
 
 async def list_models(
-    tx: AsyncConnection, provider_id: UUID, limit: int, after: UUID | None, at: datetime
+    tx: AsyncConnection, provider_id: UUID, limit: int, after: UUID | None
 ) -> list[StoredModel]:
-    """One more than `limit` of a provider's models by age, with the prices in force at a moment."""
-    found = _in_force(at).where(models.c.provider_id == provider_id).order_by(models.c.id).limit(limit + 1)
+    """One more than `limit` of a provider's models by age."""
+    found = select(models).where(models.c.provider_id == provider_id).order_by(models.c.id).limit(limit + 1)
     if after is not None:
         found = found.where(models.c.id > after)
-    return [_model(row) for row in await tx.execute(found)]
+    return await _with_prices(tx, found)
 
 
-async def delete_model(tx: AsyncConnection, provider_id: UUID, name: str) -> bool:
-    """Forget what the user said of a model; False when it was nothing."""
-    gone = delete(models).where(models.c.provider_id == provider_id, models.c.name == name)
-    return (await tx.execute(gone)).rowcount > 0
+async def _with_prices(tx: AsyncConnection, found: Select[Any]) -> list[StoredModel]:
+    """The models with all their prices: two queries, however many models."""
+    rows = (await tx.execute(found)).all()
+    prices: dict[UUID, list[DatedPrice]] = {row.id: [] for row in rows}
+    of_these = select(model_prices).where(model_prices.c.model_id.in_(prices))
+    for row in await tx.execute(of_these.order_by(model_prices.c.valid_from)):
+        price = Price(row.input_price, row.output_price, "override", row.cached_input_price)
+        prices[row.model_id].append(DatedPrice(price, None if row.valid_from == EVER else row.valid_from))
+    return [StoredModel(row.id, row.name, tuple(prices[row.id])) for row in rows]
+
+
+async def delete_model(tx: AsyncConnection, model_id: UUID) -> None:
+    """Forget what the user said of a model."""
+    await tx.execute(delete(models).where(models.c.id == model_id))

@@ -34,12 +34,13 @@ class PlannedModel(BaseModel):
     # US dollars per million tokens as the run began; None when the model has no known price.
     input_price: Decimal | None = None
     output_price: Decimal | None = None
+    cached_input_price: Decimal | None = None
 
     def price(self) -> Price | None:
         """The price the run began with."""
         if self.input_price is None or self.output_price is None:
             return None
-        return Price(self.input_price, self.output_price, "list")
+        return Price(self.input_price, self.output_price, "list", self.cached_input_price)
 
 
 class PlannedVariant(PlannedModel):

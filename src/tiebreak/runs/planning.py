@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,8 +40,8 @@ class Layout:
         return items * len(self.plan.variants) * self.plan.definition.repeats
 
 
-async def resolve(tx: AsyncConnection, definition: Definition) -> Layout:
-    """Resolve everything a definition refers to, as it is now.
+async def resolve(tx: AsyncConnection, definition: Definition, at: datetime) -> Layout:
+    """Resolve everything a definition refers to, as it is now, with the prices in force at `at`.
 
     Raises:
         InvalidInput: something it refers to is missing or does not fit; `faults` names every one.
@@ -49,7 +50,7 @@ async def resolve(tx: AsyncConnection, definition: Definition) -> Layout:
     variants: list[PlannedVariant] = []
     for place, variant in enumerate(definition.variants):
         try:
-            planned = await _plan(tx, variant)
+            planned = await _plan(tx, variant, at)
             _require_columns(variant, planned, dataset)
             variants.append(planned)
         except (InvalidInput, NotFound) as exc:
@@ -74,15 +75,15 @@ async def _dataset(tx: AsyncConnection, definition: Definition) -> tuple[Dataset
         return None, [Fault("/dataset", exc.detail)]
 
 
-async def _plan(tx: AsyncConnection, variant: Variant) -> PlannedVariant:
+async def _plan(tx: AsyncConnection, variant: Variant, at: datetime) -> PlannedVariant:
     for parameter in variant.parameters:
         if parameter in RESERVED:
             message = f"parameter {parameter!r} cannot be set: {RESERVED[parameter]}"
             raise InvalidInput(message, faults=[Fault(f"/parameters/{parameter}", message)])
     system, text = await _prompt(tx, variant)
-    planned = await _plan_model(tx, variant.model, "/model", variant, system)
+    planned = await _plan_model(tx, variant.model, "/model", variant, system, at=at)
     fallback = [
-        await _plan_model(tx, named, f"/fallback/{place}", variant, system)
+        await _plan_model(tx, named, f"/fallback/{place}", variant, system, at=at)
         for place, named in enumerate(variant.fallback)
     ]
     return PlannedVariant(
@@ -96,7 +97,7 @@ async def _plan(tx: AsyncConnection, variant: Variant) -> PlannedVariant:
 
 
 async def _plan_model(
-    tx: AsyncConnection, named: str, pointer: str, variant: Variant, system: str | None
+    tx: AsyncConnection, named: str, pointer: str, variant: Variant, system: str | None, *, at: datetime
 ) -> PlannedModel:
     name, _, model = named.partition("/")
     try:
@@ -104,13 +105,14 @@ async def _plan_model(
     except NotFound as exc:
         raise InvalidInput(exc.detail, faults=[Fault(pointer, exc.detail)]) from exc
     _require_words(provider, model, variant, system)
-    price = await providers.price(tx, provider, model)
+    price = await providers.price_at(tx, provider, model, at)
     return PlannedModel(
         provider_id=provider.id,
         provider=name,
         model=model,
         input_price=price.input if price else None,
         output_price=price.output if price else None,
+        cached_input_price=price.cached_input if price else None,
     )
 
 

@@ -40,7 +40,7 @@ async def start(
     running = experiment.start(at)
     definition = experiment.definition
     limits = budgets.merged(definition.budget, budget)
-    layout = await planning.resolve(tx, definition)
+    layout = await planning.resolve(tx, definition, at)
     planning.require_prices(layout.plan, limits.max_cost)
     run_id = new_id()
     await experiments.save(tx, experiment, running)

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from tiebreak.infrastructure.middleware.guard import BodyRules, LoopbackGuard, refusal, unusable, wrong_body
+from tiebreak.infrastructure.middleware.guard import (
+    BodyRules,
+    Guard,
+    foreign_page,
+    refusal,
+    unusable,
+    wrong_body,
+)
 
 PORT = 8321
 HOST = (b"host", b"localhost:8321")
@@ -222,7 +229,7 @@ def test_a_nul_character_in_the_address_is_refused():
 
 async def test_a_refused_request_never_reaches_the_application():
     app = Echo()
-    status, body = await ask(LoopbackGuard(app, PORT), [(b"host", b"evil.example")])
+    status, body = await ask(Guard(app, PORT), [(b"host", b"evil.example")])
     assert status == 403
     assert "evil.example" in detail(body)
     assert app.calls == 0
@@ -230,14 +237,14 @@ async def test_a_refused_request_never_reaches_the_application():
 
 async def test_a_good_request_passes_with_its_body():
     headers = [HOST, (b"content-length", b"4"), (b"content-type", b"application/json")]
-    status, body = await ask(LoopbackGuard(Echo(), PORT, RULES), headers, method="POST", body=[b"12", b"34"])
+    status, body = await ask(Guard(Echo(), PORT, RULES), headers, method="POST", body=[b"12", b"34"])
     assert (status, body) == (200, b"4")
 
 
 async def test_an_announced_body_over_the_limit_is_refused_unread():
     app = Echo()
     headers = [HOST, (b"content-length", b"101"), (b"content-type", b"application/json")]
-    status, body = await ask(LoopbackGuard(app, PORT, RULES), headers, method="POST")
+    status, body = await ask(Guard(app, PORT, RULES), headers, method="POST")
     assert status == 413
     assert "100 bytes" in detail(body)
     assert app.calls == 0
@@ -245,7 +252,7 @@ async def test_an_announced_body_over_the_limit_is_refused_unread():
 
 async def test_a_chunked_body_is_stopped_where_it_passes_the_limit():
     headers = [HOST, (b"transfer-encoding", b"chunked"), (b"content-type", b"application/json")]
-    status, body = await ask(LoopbackGuard(Echo(), PORT, RULES), headers, method="POST", body=[b"x" * 60] * 5)
+    status, body = await ask(Guard(Echo(), PORT, RULES), headers, method="POST", body=[b"x" * 60] * 5)
     assert status == 413
     assert "100 bytes" in detail(body)
 
@@ -260,15 +267,13 @@ async def test_our_answer_stands_when_the_application_turns_the_stop_into_one_of
             await send({"type": "http.response.body", "body": b"broken"})
 
     headers = [HOST, (b"transfer-encoding", b"chunked"), (b"content-type", b"application/json")]
-    status, _ = await ask(LoopbackGuard(stubborn, PORT, RULES), headers, method="POST", body=[b"x" * 200])
+    status, _ = await ask(Guard(stubborn, PORT, RULES), headers, method="POST", body=[b"x" * 200])
     assert status == 413
 
 
 async def test_a_body_that_stops_coming_ends_in_408():
     headers = [HOST, (b"content-length", b"50"), (b"content-type", b"application/json")]
-    status, body = await ask(
-        LoopbackGuard(Echo(), PORT, RULES), headers, method="POST", body=[b"12"], endless=True
-    )
+    status, body = await ask(Guard(Echo(), PORT, RULES), headers, method="POST", body=[b"12"], endless=True)
     assert status == 408
     assert "0.05 s" in detail(body)
 
@@ -278,7 +283,7 @@ async def test_an_error_of_the_application_stays_its_own():
         raise LookupError("ours")
 
     with pytest.raises(LookupError, match="ours"):
-        await ask(LoopbackGuard(broken, PORT), [HOST])
+        await ask(Guard(broken, PORT), [HOST])
 
 
 async def test_waiting_for_the_client_to_leave_has_no_deadline():
@@ -303,7 +308,7 @@ async def test_waiting_for_the_client_to_leave_has_no_deadline():
         pass
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
-    await LoopbackGuard(stream, PORT, RULES)(scope, receive, send)
+    await Guard(stream, PORT, RULES)(scope, receive, send)
     assert seen == ["http.disconnect"]
 
 
@@ -317,7 +322,7 @@ async def test_websockets_are_closed_and_lifespan_passes():
     async def receive() -> Message:
         return {"type": "lifespan.startup"}
 
-    guard = LoopbackGuard(app, PORT)
+    guard = Guard(app, PORT)
     await guard({"type": "websocket", "path": "/", "headers": [HOST]}, receive, send)
     assert sent[0]["type"] == "websocket.close"
     assert app.calls == 0
@@ -346,7 +351,7 @@ async def test_a_stopping_server_ends_its_streams_with_a_whole_answer():
 
     stopping = asyncio.Event()
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
-    serving = asyncio.create_task(LoopbackGuard(stream, PORT, RULES, stopping)(scope, receive, send))
+    serving = asyncio.create_task(Guard(stream, PORT, RULES, stopping)(scope, receive, send))
     await asyncio.sleep(0.05)
     assert not serving.done()
     stopping.set()
@@ -374,7 +379,7 @@ async def test_a_client_that_leaves_is_told_to_the_stream():
         pass
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
-    await LoopbackGuard(stream, PORT, RULES, asyncio.Event())(scope, receive, send)
+    await Guard(stream, PORT, RULES, asyncio.Event())(scope, receive, send)
     assert seen == ["http.disconnect"]
 
 
@@ -399,5 +404,42 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_told_to_the_app
 
     headers = [HOST, (b"content-length", b"9"), (b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers, "query_string": b""}
-    await LoopbackGuard(app, PORT, RULES)(scope, receive, send)
+    await Guard(app, PORT, RULES)(scope, receive, send)
     assert seen == ["http.request", "http.disconnect"]
+
+
+LOCKED_HOST = (b"host", b"tiebreak.example:8321")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [LOCKED_HOST],
+        [LOCKED_HOST, (b"forwarded", b"for=203.0.113.9"), (b"x-forwarded-for", b"203.0.113.9")],
+        [LOCKED_HOST, (b"origin", b"http://tiebreak.example:8321")],
+        [LOCKED_HOST, (b"origin", b"https://TIEBREAK.example:8321")],
+        [LOCKED_HOST, (b"sec-fetch-site", b"same-origin")],
+        [HOST, (b"origin", b"http://localhost:8321")],
+    ],
+)
+def test_with_keys_any_name_and_any_proxy_may_bring_a_request(headers):
+    assert foreign_page(headers) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "word"),
+    [
+        ([], "Host"),
+        ([LOCKED_HOST, HOST], "Host"),
+        ([LOCKED_HOST, (b"origin", b"https://evil.example")], "Origin"),
+        ([LOCKED_HOST, (b"origin", b"null")], "Origin"),
+        ([LOCKED_HOST, (b"origin", b"https://tiebreak.example")], "Origin"),
+        ([LOCKED_HOST, (b"origin", b"ftp://tiebreak.example:8321")], "Origin"),
+        ([LOCKED_HOST, (b"sec-fetch-site", b"cross-site")], "Sec-Fetch-Site"),
+        ([LOCKED_HOST, (b"sec-fetch-site", b"same-site")], "Sec-Fetch-Site"),
+    ],
+)
+def test_with_keys_another_sites_page_stays_out(headers, word):
+    error = foreign_page(headers)
+    assert error is not None
+    assert word in error.detail

@@ -58,6 +58,7 @@ def test_the_standard_librarys_loggers_come_the_same_way(stream):
         {"nested": [{"deep": (f"x {SENTINEL}",)}]},
         {"url": f"postgresql://me:{SENTINEL}@db/x"},
         {"cause": ValueError(SENTINEL)},
+        {"detail": f"no such key: tb_abcd2345_{SENTINEL.replace('sk-', '')}{'x' * 21}"},
     ],
 )
 def test_credentials_are_hidden_by_key_and_by_shape(stream, fields):

@@ -20,7 +20,8 @@ from tiebreak.errors import Unavailable
 # Shut down by its administrator, crashed, starting up, and every connection taken; class 08 is a connection lost.
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "53300"})
 
-# What passes by itself: lost or refused connections, a server that starts, stops or is out of room, a deadlock.
+# What passes by itself: lost or refused connections, a server that starts, stops or is out of room, a deadlock, a table
+# that somebody else held for longer than we wait.
 AWAY: Final = (
     Unavailable,
     OSError,
@@ -29,19 +30,20 @@ AWAY: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what giving a connection back raises when it broke in that moment
 )
 
 
-def is_away(sqlstate: str | None) -> bool:
-    """Whether an error says that the server is away for now, and not that the statement is wrong."""
-    return sqlstate is not None and (sqlstate in _AWAY_STATES or sqlstate.startswith("08"))
-
-
 def passes(error: BaseException) -> bool:
     """Whether asking again can help; a value that the driver cannot encode (a ValueError too) stays wrong."""
     return isinstance(error, AWAY) and not isinstance(error, ValueError)
+
+
+def is_away(sqlstate: str | None) -> bool:
+    """Whether an error says that the server is away for now, and not that the statement is wrong."""
+    return sqlstate is not None and (sqlstate in _AWAY_STATES or sqlstate.startswith("08"))
 
 
 def _away(cause: BaseException) -> Unavailable:

@@ -1,12 +1,14 @@
-"""Unauthenticated means this machine only.
+"""Unauthenticated means this machine only; with keys, whoever has one, but never another site's page.
 
 A page in the user's browser can reach loopback: by a plain form, by a name that resolves to 127.0.0.1 (DNS
 rebinding), through a proxy somebody put in front. Each clause of `refusal` closes one of these ways; each has a test.
+Where every call needs a key, a foreign name or a proxy gains nothing, so only the clauses on other sites' pages stay.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +43,19 @@ class BodyRules:
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+class Gate(Protocol):
+    """Who may do what; the floor knows no keys, so `app.py` hands it in. It asks nobody and takes microseconds."""
+
+    @property
+    def locked(self) -> bool:
+        """Whether calls need a key; if not, they must come from this machine."""
+        ...
+
+    def admit(self, scope: Scope) -> TiebreakError | None:
+        """Why this call may not pass, or None."""
+        ...
+
+
 def unusable(path: str, query: bytes) -> InvalidInput | None:
     """Why no route can use this address, or None: the database keeps no NUL character."""
     if "\x00" in path or b"\x00" in query or b"%00" in query:
@@ -59,19 +74,35 @@ def refusal(headers: Headers, port: int) -> Refused | None:
             f"Host {', '.join(hosts)!r} is not this server: without keys it answers only to "
             f"localhost:{port}, 127.0.0.1:{port} and [::1]:{port}"
         )
-    for origin in values(headers, b"origin"):
-        scheme, _, host = origin.lower().partition("://")
-        if scheme != "http" or host not in own_hosts:
-            return Refused(f"Origin {origin!r} is not this server: other sites' pages may not call it")
-    for site in values(headers, b"sec-fetch-site"):
-        if site.lower() not in ("same-origin", "none"):
-            return Refused(f"Sec-Fetch-Site is {site!r}: other sites' pages may not call this server")
+    if error := cross_site(headers, own_hosts, schemes=("http",)):
+        return error
     for name, _ in headers:
         if name == b"forwarded" or name.startswith(b"x-forwarded-"):
             return Refused(
                 f"the header {name.decode('latin-1')!r} says that a proxy stands in front; without keys this "
                 "server takes direct calls from this machine only"
             )
+    return None
+
+
+def foreign_page(headers: Headers) -> Refused | None:
+    """Why a request that needs a key is from another site's page, or None. Its own name is what Host says."""
+    hosts = values(headers, b"host")
+    if len(hosts) != 1:
+        return Refused(f"Host {', '.join(hosts)!r} is not one name; send one")
+    # A proxy that ends TLS passes the Host on; the page's own address then begins with https.
+    return cross_site(headers, {hosts[0].lower()}, schemes=("http", "https"))
+
+
+def cross_site(headers: Headers, own_hosts: Collection[str], *, schemes: Collection[str]) -> Refused | None:
+    """Why a browser says that another site's page sends this, or None."""
+    for origin in values(headers, b"origin"):
+        scheme, _, host = origin.lower().partition("://")
+        if scheme not in schemes or host not in own_hosts:
+            return Refused(f"Origin {origin!r} is not this server: other sites' pages may not call it")
+    for site in values(headers, b"sec-fetch-site"):
+        if site.lower() not in ("same-origin", "none"):
+            return Refused(f"Sec-Fetch-Site is {site!r}: other sites' pages may not call this server")
     return None
 
 
@@ -105,8 +136,8 @@ def values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1").strip() for key, value in headers if key == name]
 
 
-class LoopbackGuard:
-    """Pure ASGI: refuses what is not from this machine, and bounds what is."""
+class Guard:
+    """Pure ASGI: refuses what is neither from this machine nor has a key, and bounds what passes."""
 
     def __init__(
         self,
@@ -114,8 +145,10 @@ class LoopbackGuard:
         port: int,
         bodies: BodyRules | None = None,
         stopping: asyncio.Event | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.app = app
+        self.gate = gate
         self.port = port
         self.bodies = bodies or BodyRules()
         self.stopping = stopping
@@ -130,7 +163,7 @@ class LoopbackGuard:
             return
         path = scope["path"]
         error = (
-            refusal(scope["headers"], self.port)
+            self._unwelcome(scope)
             or unusable(path, scope["query_string"])
             or wrong_body(scope["headers"], path, self.bodies)
         )
@@ -138,6 +171,14 @@ class LoopbackGuard:
             await problems.render(error)(scope, receive, send)
             return
         await _Bounded(self, receive, send).serve(scope)
+
+    def _unwelcome(self, scope: Scope) -> TiebreakError | None:
+        if self.gate is None:
+            return refusal(scope["headers"], self.port)
+        from_elsewhere = (
+            foreign_page(scope["headers"]) if self.gate.locked else refusal(scope["headers"], self.port)
+        )
+        return from_elsewhere or self.gate.admit(scope)
 
 
 class _Stopped(Exception):
@@ -147,7 +188,7 @@ class _Stopped(Exception):
 class _Bounded:
     """One request whose body is counted as it comes, chunked ones too; a stream ends when the server stops."""
 
-    def __init__(self, guard: LoopbackGuard, receive: Receive, send: Send) -> None:
+    def __init__(self, guard: Guard, receive: Receive, send: Send) -> None:
         self._app = guard.app
         self._rules = guard.bodies
         self._stopping = guard.stopping

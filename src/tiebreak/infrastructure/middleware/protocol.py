@@ -4,11 +4,8 @@ Without it one connection can send a header line for ever, or nothing at all, an
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -29,6 +26,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._retiring = False
+
+    def retire(self) -> None:
+        """Say `connection: close` with the next answer that begins, and close then; until one does, stay open.
+
+        An answer that has begun without those words is followed by one more, or by the end of the server's patience.
+        """
+        self._retiring = True
+        if self.cycle is not None and not self.cycle.response_started:  # type: ignore[redundant-expr]  # None at first
+            self.cycle.keep_alive = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -64,6 +71,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_done()
         super().on_headers_complete()
+        if self._retiring:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         # The parser also reports our own stop as a broken request; that one is answered already.
@@ -86,12 +95,3 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             b"HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % (status, phrase)
         )
         self.transport.close()
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, but signals belong to the process that runs it: it sets `should_exit`."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take none."""
-        yield

@@ -1,10 +1,11 @@
 """`Idempotency-Key` on creating calls (draft-ietf-httpapi-idempotency-key-header-07).
 
-The answer is stored in the transaction of the effect, so that after any crash either both exist or neither.
+The answer is stored in the transaction of the effect, so that after any crash either both exist or neither. What is
+shown only once is left out of it.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated
 
 from fastapi import Header
@@ -35,8 +36,11 @@ async def once(
     body: bytes,
     effect: Callable[[], Awaitable[BaseModel]],
     status: int = 201,
+    shown_once: Collection[str] = (),
 ) -> JSONResponse:
     """Run `effect` and answer with its result; with a key, at most once per (route, key).
+
+    The fields named in `shown_once` are never stored: a repeated call gets null for them.
 
     Raises:
         Conflict: a call with this key is still running.
@@ -62,7 +66,8 @@ async def once(
             stored.answer, status_code=stored.status, headers={"Idempotency-Replayed": "true"}
         )
     answer = (await effect()).model_dump(mode="json")
+    kept = answer | dict.fromkeys(shown_once)
     await tx.execute(
-        insert(idempotency_keys).values(route=route, key=key, body_hash=digest, status=status, answer=answer)
+        insert(idempotency_keys).values(route=route, key=key, body_hash=digest, status=status, answer=kept)
     )
     return JSONResponse(answer, status_code=status)

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from tiebreak.errors import TiebreakError
 
 MEDIA_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="tiebreak"'  # RFC 9110 §11.6.1: a 401 names what would be taken
 
 
 class ProblemFault(BaseModel):
@@ -75,6 +76,8 @@ class ProblemResponse(JSONResponse):
 def render(error: TiebreakError) -> Response:
     """One of our own errors as a response."""
     headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
     faults = [
         ProblemFault(pointer=f.pointer, detail=f.message, line=f.line, column=f.column) for f in error.faults
     ]

@@ -13,9 +13,10 @@ HIDDEN = "[hidden]"
 SECRET_KEY = re.compile(
     r"api[_-]?key|authorization|cookie|passw(or)?d|secret|token$|^dsn$|credential", re.IGNORECASE
 )
-# Credentials inside a text: bearer tokens, vendors' key shapes, passwords in URLs.
+# Credentials inside a text: bearer tokens, vendors' key shapes and ours, passwords in URLs.
 SECRET_TEXT = re.compile(
-    r"(?i:\bbearer\s+)\S+|\b(?:sk|pk|rk|xai|gsk)[-_][A-Za-z0-9_-]{8,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
+    r"(?i:\bbearer\s+)\S+|\b(?:sk|pk|rk|xai|gsk)[-_][A-Za-z0-9_-]{8,}|(?<=\btb_[a-z2-7]{8}_)[A-Za-z0-9_-]+"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
 )
 # A line stays one line, and a terminal is not steered by what an upstream sent.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\r?\n(?=.)")

@@ -216,7 +216,7 @@ def test_only_the_owner_can_read_what_the_server_keeps(home: Path):
         ("server_encoding", "UTF8"),
         ("jit", "off"),
         ("shared_buffers", "64MB"),
-        ("max_connections", "100"),
+        ("max_connections", "300"),
         ("password_encryption", "scram-sha-256"),
         ("fsync", "off"),
         ("TimeZone", "UTC"),

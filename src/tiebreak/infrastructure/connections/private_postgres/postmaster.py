@@ -35,7 +35,7 @@ def options(*, sockets: Path, fsync: bool, shm_bytes: int) -> dict[str, str]:
         "unix_socket_permissions": "0700",
         "password_encryption": "scram-sha-256",
         "shared_buffers": "64MB",
-        "max_connections": "100",
+        "max_connections": "300",  # four request workers and the background, each with a full pool, and some tools
         "jit": "off",
         "timezone": "UTC",
         "log_timezone": "UTC",

@@ -1,18 +1,16 @@
-"""What pydantic says of a definition, in the words of who wrote it. Pure.
+"""What pydantic says of a document, in the words of who wrote it. Pure.
 
-Places are walked along the JSON Schema of a definition: it knows which keys a place has, and which parts of a
-location are names of alternatives rather than keys.
+Places are walked along the document's JSON Schema: it knows which keys a place has, and which parts of a location are
+names of alternatives rather than keys.
 """
 
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from tiebreak.experiments.definition import schema
 from tiebreak.infrastructure.rest.text import pointer
 
 _KINDS = {bool: "a boolean", int: "a number", float: "a number", type(None): "nothing", str: "text"}
@@ -21,25 +19,25 @@ _KINDS |= {list: "a list", dict: "an object"}
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One fault of a definition; `at_key` when the key itself is wrong and not its value."""
+    """One fault of a document; `at_key` when the key itself is wrong and not its value."""
 
     pointer: str
     message: str
     at_key: bool = False
 
 
-def explain(errors: Sequence[ErrorDetails], *, root: int = 0) -> list[Explanation]:
-    """Pydantic's errors about a definition; `root` parts of each location lead to it."""
-    return [_explain(error, error["loc"][root:]) for error in errors]
+def explain(errors: Sequence[ErrorDetails], schema: Mapping[str, Any], *, root: int = 0) -> list[Explanation]:
+    """Pydantic's errors about a document of this JSON Schema; `root` parts of each location lead to it."""
+    return [_explain(error, error["loc"][root:], schema) for error in errors]
 
 
-def _explain(error: ErrorDetails, location: tuple[str | int, ...]) -> Explanation:
-    path, part = _walk(location)
+def _explain(error: ErrorDetails, location: tuple[str | int, ...], schema: Mapping[str, Any]) -> Explanation:
+    path, part = _walk(location, schema)
     at = pointer(*path)
     given = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            return Explanation(at, _unknown(str(path[-1]), _walk(location[:-1])[1]), at_key=True)
+            return Explanation(at, _unknown(str(path[-1]), _walk(location[:-1], schema)[1]), at_key=True)
         case "missing":
             return Explanation(at, f"the key {path[-1]!r} is missing")
         case "union_tag_not_found":
@@ -95,29 +93,34 @@ def _alternatives(part: Mapping[str, Any]) -> list[str]:
     return list(part.get("discriminator", {}).get("mapping", {}))
 
 
-@cache
-def _root() -> dict[str, Any]:
-    return schema()
-
-
-def _resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow a reference, and take the alternative that is not null."""
     if "$ref" in part:
-        return _resolved(_root()["$defs"][part["$ref"].rpartition("/")[2]])
+        return _resolved(schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
     alternatives = [choice for choice in part.get("anyOf", ()) if choice.get("type") != "null"]
-    return _resolved(alternatives[0]) if alternatives else part
+    # The root of a model that may be written in several ways has keys of its own beside them.
+    return _resolved(alternatives[0], schema) if alternatives and "properties" not in part else part
 
 
-def _walk(location: Sequence[str | int]) -> tuple[list[str | int], Mapping[str, Any]]:
+def _walk(
+    location: Sequence[str | int], schema: Mapping[str, Any]
+) -> tuple[list[str | int], Mapping[str, Any]]:
     """The keys of a location without the names of alternatives, and the schema there ({} where there is none)."""
     path: list[str | int] = []
-    part = _resolved(_root())
+    part = _resolved(schema, schema)
     for step in location:
         mapping = part.get("discriminator", {}).get("mapping", {})
         if step in mapping:
-            part = _resolved({"$ref": mapping[step]})
+            part = _resolved({"$ref": mapping[step]}, schema)
             continue
         path.append(step)
-        inner = part.get("items", {}) if isinstance(step, int) else part.get("properties", {}).get(step, {})
-        part = _resolved(inner)
+        part = _resolved(_inner(part, step), schema)
     return path, part
+
+
+def _inner(part: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
+    """The schema one step further in."""
+    if isinstance(step, int):
+        return dict(part.get("items", {}))
+    others = part.get("additionalProperties")
+    return dict(part.get("properties", {}).get(step, others if isinstance(others, dict) else {}))

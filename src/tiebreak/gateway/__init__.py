@@ -1,0 +1,1 @@
+"""`/v1`: live traffic through tests and straight to providers, recorded."""

@@ -1,0 +1,33 @@
+"""Small files that only their owner may read and that appear whole."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+
+def create_once(path: Path, content: bytes) -> None:
+    """Make the file (0600), with its folder (0700), unless it is there: of several at once, the first one wins.
+
+    It is written and synced beside its place, then linked there, which fails if it exists.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

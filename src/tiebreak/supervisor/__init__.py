@@ -1,0 +1,1 @@
+"""The parent of `serve`: N request workers and a background worker, kept running, restarted one by one, taken along."""
