@@ -1,6 +1,6 @@
 """Anthropic's messages as callers write them. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -161,12 +161,7 @@ def _turn(message: _Message, place: str) -> Iterator[Message]:
         case "assistant":
             return iter((_assistant(message.content, place),))
         case "system":
-            blocks = message.content
-            if isinstance(blocks, str):
-                return iter((Message("system", blocks),))
-            return iter(
-                (Message("system", tuple(_part(b, f"{place}.content[{n}]") for n, b in enumerate(blocks))),)
-            )
+            return iter((Message("system", _content(message.content, f"{place}.content")),))
     raise refused(f"{place}.role", f"is {message.role[:80]!r}; it may be user, assistant or system")
 
 
@@ -227,7 +222,9 @@ def _call(block: _Block, signature: str | None, place: str) -> ToolCall:
     return ToolCall(block.id, block.name, raw.decode(), signature)
 
 
-def _content(content: str | list[_Inner] | None, place: str) -> str | tuple[TextPart | ImagePart, ...]:
+def _content(
+    content: str | Sequence[_Block | _Inner] | None, place: str
+) -> str | tuple[TextPart | ImagePart, ...]:
     if content is None or isinstance(content, str):
         return content or ""
     return tuple(_part(block, f"{place}[{number}]") for number, block in enumerate(content))

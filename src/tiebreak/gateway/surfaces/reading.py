@@ -17,9 +17,12 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 # Before a tool call's signature where it passes through a caller's hands: what comes back without it is some vendor's own.
 SIGNED: Final = "tiebreak:"
 
-_FAULTS: Final = (ValueError, RecursionError)  # msgspec's errors and bad UTF-8 are ValueErrors
-_PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
-_IMAGE: Final = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+)(?:;[^,;]{0,100}){0,8};base64,", re.IGNORECASE)
+_AT: Final = " - at `$"  # how msgspec ends what it says of a value inside
+MOST_FIELDS: Final = 200
+MOST_REASON: Final = 300  # characters; an error may repeat what it does not like
+_IMAGE: Final = re.compile(
+    r"data:([a-z0-9.+-]{1,100}/[a-z0-9.+-]{1,100})(?:;[^,;]{0,100}){0,8};base64,", re.IGNORECASE
+)
 T = TypeVar("T")
 
 
@@ -42,13 +45,13 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     except UnicodeDecodeError:
         raise InvalidInput("the body is no valid UTF-8; send JSON as UTF-8") from None
     except ValueError as exc:
-        text = str(exc)
-        place = _PLACE.search(text)
-        why = text[: place.start()] if place else text
-        why = why[:1].lower() + why[1:]
-        if place is None or not place[1]:
+        why, at, place = str(exc).rpartition(_AT)
+        why = why if at else place
+        why = why[:1].lower() + why[1:MOST_REASON]
+        place = place.rstrip("`").removeprefix(".") if at else ""
+        if not place:
             raise InvalidInput(f"the body is not what this path takes: {why}") from None
-        raise refused(place[1], f"cannot be read: {why}") from None
+        raise refused(place, f"cannot be read: {why}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,11 @@ class Words:
         Raises:
             InvalidInput: a value that cannot be read.
         """
+        top = decoded(_tops, fields.body)
+        if len(top) > MOST_FIELDS:
+            raise InvalidInput(f"the body has {len(top):,} fields; no vendor knows more than {MOST_FIELDS}")
         found: dict[str, Any] = {}
-        for name, raw in decoded(_tops, fields.body).items():
+        for name, raw in top.items():
             if name in self.said or name in self.dropped:
                 continue
             value = decoded(_values, raw)
@@ -96,11 +102,13 @@ class Words:
 
     def names(self, beyond: Mapping[str, Any]) -> list[str]:
         """What is beyond the neutral words by name ("text.verbosity")."""
-        return sorted(
-            f"{name}.{inner}" if name in self.partly and isinstance(value, dict) else name
-            for name, value in beyond.items()
-            for inner in (value if name in self.partly and isinstance(value, dict) else (name,))
-        )
+        names: list[str] = []
+        for name, value in beyond.items():
+            if name in self.partly and isinstance(value, dict):
+                names += [f"{name}.{inner}" for inner in value]
+            else:
+                names.append(name)
+        return sorted(names)
 
     def parameters(self, fields: Fields, *, same_family: bool) -> dict[str, Any]:
         """What goes to the vendor as it is: everything beyond the neutral words, if it speaks this dialect.

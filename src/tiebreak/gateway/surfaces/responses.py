@@ -165,33 +165,29 @@ def to_neutral(fields: Fields, *, same_family: bool = False) -> ChatRequest:
 def _turns(items: list[_Item]) -> Iterator[Message]:
     """The items as turns: an assistant's words and the calls after them are one, and a signature belongs to the call
     that follows it."""
-    turn: Message | None = None  # an assistant's that may get more calls
+    said: Message | None = None  # the assistant's words that calls may follow
+    calls: list[ToolCall] = []
     signature: str | None = None
     for number, item in enumerate(items):
         place = f"input[{number}]"
-        match item.type:
-            case "reasoning":
-                signature = _signature(item, place)
-                continue
-            case "function_call":
-                call = _call(item, signature, place)
-                turn = Message("assistant", "" if turn is None else turn.content, (*_calls(turn), call))
-                signature = None
-                continue
-        if turn is not None:
-            yield turn
-        turn, signature = None, None
-        said = _said(item, place)
-        if said.role == "assistant":
-            turn = said
+        if item.type == "reasoning":
+            signature = _signature(item, place)
+        elif item.type == "function_call":
+            calls.append(_call(item, signature, place))
+            signature = None
         else:
-            yield said
-    if turn is not None:
-        yield turn
+            yield from _turn(said, calls)
+            said, calls, signature = _said(item, place), [], None
+            if said.role != "assistant":
+                yield said
+                said = None
+    yield from _turn(said, calls)
 
 
-def _calls(turn: Message | None) -> tuple[ToolCall, ...]:
-    return () if turn is None else turn.tool_calls
+def _turn(said: Message | None, calls: list[ToolCall]) -> Iterator[Message]:
+    """An assistant's turn, if there is one."""
+    if said is not None or calls:
+        yield Message("assistant", "" if said is None else said.content, tuple(calls))
 
 
 def _call(item: _Item, signature: str | None, place: str) -> ToolCall:

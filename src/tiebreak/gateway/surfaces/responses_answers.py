@@ -295,7 +295,6 @@ class _Writer:
     def error(self, error: TiebreakError) -> bytes:
         if self._over:
             return b""
-        pieces = self._opening()
         self._over = True
         status = status_of(error)
         code = (
@@ -303,7 +302,7 @@ class _Writer:
         )
         said = {"code": code, "message": error.detail}
         whole = _whole(self._question, self._model, [], self._usage, status="failed", error=said)
-        return b"".join([*pieces, self._event("response.failed", response=whole)])
+        return self._event("response.failed", response=whole)
 
 
 def writer(question: Question) -> _Writer:

@@ -42,7 +42,7 @@ class StreamWriter(Protocol):
         ...
 
     def error(self, error: TiebreakError) -> bytes:
-        """How the body ends when the answer breaks off."""
+        """How the body ends when the answer breaks off; the same from a fresh writer, after a stream that was relayed."""
         ...
 
 
