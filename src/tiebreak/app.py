@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,8 @@ from tiebreak.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from tiebreak.gateway.asgi import Gateway
 
 log = structlog.get_logger(__name__)
 
@@ -196,24 +198,26 @@ def create_app(
     metrics: Metrics | None = None,
     scrape: Callable[[], Awaitable[str]] | None = None,
     process: ProcessIdentity | None = None,
+    traffic: bool = False,
 ) -> "FastAPI":
     """The application; its lifespan opens the parts and mounts the routers, so nothing is open before.
 
     `port` is the one clients use (the guard checks it in Host); `instance` is what /health tells;
     `stopping`, once set, ends open streams; `scrape` gives the metrics of all processes, which are this one's own
     `metrics` unless there are others. `owner` is the key of this machine's owner, which may do everything; `exposed`
-    says that other machines reach the server. While the lifespan lasts, `app.state.parts` is the `Parts`.
+    says that other machines reach the server; `traffic` that the gateway serves, too. While the lifespan lasts, `app.state.parts` is the `Parts`.
     """
 
     # FastAPI and the routers are imported here, because a background worker opens the parts and serves nothing.
     from fastapi import FastAPI
 
     from tiebreak.auth import openapi as key_description
+    from tiebreak.gateway.asgi import Gateway, GatewayFront, rendered
     from tiebreak.infrastructure.middleware.guard import BodyRules, Guard
     from tiebreak.infrastructure.middleware.metering import Metering
     from tiebreak.infrastructure.rest import problems
 
-    gate = Gate(exposed=exposed)
+    gate, gateway = Gate(exposed=exposed), Gateway()
     counted = metrics or Metrics(instruments.ALL)
 
     async def own() -> str:
@@ -225,8 +229,11 @@ def create_app(
         async with open_parts(settings, counted, process or ProcessIdentity("command")) as parts:
             app.state.parts = parts
             gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner)
-            async with gate.watch.running():
+            async with AsyncExitStack() as serving:
+                await serving.enter_async_context(gate.watch.running())
                 mount(app, parts, instance or str(new_id()), scrape or own)
+                if traffic:
+                    await serving.enter_async_context(_traffic(gateway, parts))
                 yield
 
     app = FastAPI(
@@ -244,15 +251,29 @@ def create_app(
     )
     problems.install(app)
     key_description.describe(app)
+    app.add_middleware(GatewayFront, gateway=gateway)
     app.add_middleware(
         Guard,
         port=settings.port if port is None else port,
         bodies=BodyRules(raw=UPLOADS, raw_limit=MAX_UPLOAD),
         stopping=stopping,
         gate=gate,
+        render=rendered,
     )
     app.add_middleware(Metering, metrics=counted, surfaces=SURFACES)  # the last one stands in front
     return app
+
+
+def _traffic(gateway: "Gateway", parts: Parts) -> AbstractAsyncContextManager[None]:
+    return gateway.serving(
+        database=parts.database,
+        keyring=parts.keyring,
+        pipeline=parts.pipeline,
+        home=parts.home,
+        clock=parts.clock,
+        metrics=parts.metrics,
+        process=parts.process,
+    )
 
 
 def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awaitable[str]]) -> None:
@@ -260,6 +281,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awai
     from tiebreak.analytics import routes as analytics
     from tiebreak.auth import routes as keys
     from tiebreak.datasets import routes as datasets
+    from tiebreak.experiments import live_routes
     from tiebreak.experiments import routes as experiments
     from tiebreak.observations import routes as observations
     from tiebreak.operations import health
@@ -287,6 +309,7 @@ def mount(app: "FastAPI", parts: Parts, instance: str, scrape: Callable[[], Awai
     app.include_router(prompts.build_router(database=database))
     app.include_router(datasets.build_router(database=database))
     app.include_router(experiments.build_router(database=database))
+    app.include_router(live_routes.build_live_router(database=database, clock=clock))
     app.include_router(runs.build_router(database=database, clock=clock))
     app.include_router(runs.build_lifecycle_router(database=database, clock=clock))
     app.include_router(observations.build_router(database=database))

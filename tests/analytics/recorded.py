@@ -14,8 +14,9 @@ from tiebreak.datasets.tables import dataset_versions, datasets
 from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Definition
 from tiebreak.experiments.model import Experiment
+from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.ids import new_id
-from tiebreak.runs.model import Plan, PlannedVariant
+from tiebreak.runs.model import Plan
 from tiebreak.runs.tables import run_tasks, runs
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -13,7 +13,7 @@ import pytest
 from tests.docs.pages import Command, File, steps
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/tutorial.md", "docs/providers.md", "docs/keys.md"]
+PAGES = ["README.md", "docs/tutorial.md", "docs/providers.md", "docs/keys.md", "docs/live-tests.md"]
 PORTS = ("8400", "8321")  # what the pages say: a vendor, the server; the test takes free ones
 
 

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from tiebreak.experiments import parts
 from tiebreak.experiments.definition import Definition, digest, schema
 
 GUARDRAIL = {"name": "latency_ms", "role": "guardrail", "threshold": 100}
@@ -51,7 +52,6 @@ def test_a_direction_replaces_the_usual_one(document):
     ("variant", "message"),
     [
         ({"prompt": "p"}, "needs either `prompt` or `template`"),
-        ({"template": None}, "needs either `prompt` or `template`"),
         ({"template": None, "prompt": "p", "system": "s"}, "`system` goes with `template`"),
     ],
 )
@@ -77,6 +77,27 @@ def test_budget_and_concurrency_do_not_change_the_digest_and_everything_else_doe
     )
     for change in ({"seed": 1}, {"repeats": 2}, {"level": 0.9}, {"dataset": "d"}, {"sample": {"size": 3}}):
         assert digest(Definition.model_validate(document | change)) != first
+
+
+def test_what_only_live_traffic_has_leaves_the_digest_of_a_run_as_it_is(document):
+    before = digest(Definition.model_validate(document))
+    document["variants"][0]["weight"] = 3
+    live = {"share": 0.5, "holdout": 0.1, "unit": "conversation", "record": "full"}
+    assert digest(Definition.model_validate(document | live)) == before
+
+
+def test_a_definition_asks_nothing_of_live_traffic_by_itself(document):
+    read = Definition.model_validate(document)
+    assert (read.share, read.holdout, read.unit, read.record) == (1, 0, "user", "metadata")
+    assert [variant.weight for variant in read.variants] == [1, 1]
+
+
+def test_without_a_dataset_a_variant_may_leave_the_callers_messages_as_they_are(document):
+    document["variants"][0].pop("template")
+    document["variants"][1] = {"key": "small", "model": "local/small", "system": "Be brief."}
+    assert parts.faults(Definition.model_validate(document)) == []
+    refused = parts.faults(Definition.model_validate(document | {"dataset": "sums"}))
+    assert [fault.pointer for fault in refused] == ["/variants/0", "/variants/1"]
 
 
 def test_the_schema_names_every_part():

@@ -223,8 +223,47 @@ KEYS = ", ".join(Definition.model_fields)
         ),
         (changed("key: small", "key: large"), (1, 1, "", "variant 'large' is defined twice")),
         (
-            changed("    template: *ask\n", ""),
-            (9, 5, "/variants/1", "variant 'small' needs either `prompt` or `template`"),
+            changed("    template: *ask\n", "").replace("budget:", "dataset: sums\nbudget:"),
+            (
+                9,
+                5,
+                "/variants/1",
+                "variant 'small': it needs either `prompt` or `template`, because the items of a dataset are no messages",
+            ),
+        ),
+        (
+            changed("    template: *ask\n", "    template: *ask\n    prompt: solve\n"),
+            (9, 5, "/variants/1", "variant 'small' needs either `prompt` or `template`, not both"),
+        ),
+        (
+            changed("    template: *ask\n", "    template: *ask\n    weight: -1\n"),
+            (12, 13, "/variants/1/weight", "has to be greater than or equal to 0; it is -1"),
+        ),
+        (
+            changed("decision:", "share: 1.5\ndecision:"),
+            (19, 8, "/share", "has to be less than or equal to 1; it is 1.5"),
+        ),
+        (
+            changed("decision:", "holdout: 1\ndecision:"),
+            (19, 10, "/holdout", "has to be less than 1; it is 1"),
+        ),
+        (
+            changed("decision:", "unit: account\ndecision:"),
+            (19, 7, "/unit", "has to be 'user', 'conversation' or 'request'; it is 'account'"),
+        ),
+        (
+            changed("decision:", "record: all\ndecision:"),
+            (19, 9, "/record", "has to be 'none', 'metadata' or 'full'; it is 'all'"),
+        ),
+        (
+            changed("    template: *ask\n", "    template: *ask\n    weight: 0.00001\n"),
+            (
+                4,
+                3,
+                "/variants",
+                "the weight 1e-05 of variant 'small' is less than one of 10000 buckets; "
+                "give it at least 0.01 % of the sum of the weights, or 0",
+            ),
         ),
         (changed("0.2", ".inf"), (1, 1, "", "key 'temperature' is inf, which JSON does not have")),
         (

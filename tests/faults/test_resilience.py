@@ -82,7 +82,7 @@ class Client:
         )
         while True:
             try:
-                async with self.gate.attempt(self.account, Endpoint.CHAT):
+                async with self.gate.attempt(self.account, Endpoint.CHAT, "m"):
                     await self.vendor.call()
             except ProviderError as error:
                 try:

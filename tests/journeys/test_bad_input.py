@@ -132,6 +132,28 @@ def test_a_bad_dataset_is_named_with_its_place(
     check(tiebreak("dataset", "show", "never"), "no dataset 'never'")
 
 
+def test_live_traffic_that_cannot_be_is_named(tiebreak: Tiebreak) -> None:
+    """Before it starts, while it is changed, and for a test that has none."""
+    live = TEST.replace("dataset: trial\n", "").replace('line: "A:"', 'line: "B:"')
+    check(
+        tiebreak("test", "create", "live.yaml", live_yaml=live.replace("key: a,", "key: a, weight: x,")),
+        "line 3",
+    )
+    made = tiebreak("test", "create", "live.yaml", live_yaml=live.replace("name: Trial", "name: Live trial"))
+    assert "`tiebreak test start-live live-trial`" in made.stdout, made.stderr
+    check(tiebreak("test", "traffic", "live-trial", "--share", "1"), "start it live first")
+    assert tiebreak("test", "start-live", "live-trial").returncode == 0
+    for arguments, said in (
+        (["--weight", "a"], "--weight 'a' is not VARIANT=WEIGHT"),
+        (["--weight", "a=1", "--weight", "a=2"], "--weight is given twice for 'a'"),
+        (["--weight", "a=1"], "the weight of variant 'b' is missing"),
+        (["--weight", "a=nan", "--weight", "b=1"], "/weights/a: Input should be a finite number"),
+        (["--share", "2"], "less than or equal to 1"),
+        (["--why", "because"], "--why goes with a change"),
+    ):
+        check(tiebreak("test", "traffic", "live-trial", *arguments), said)
+
+
 def test_a_mapped_column_that_is_not_there_is_named(tiebreak: Tiebreak) -> None:
     """With what there is."""
     done = tiebreak("dataset", "import", "items.csv", "--expected", "solution", items_csv=ITEMS)

@@ -28,7 +28,7 @@ def gate(clock: ManualClock) -> Gate:
 async def fail(gate: Gate, account, error: ProviderError, times: int = 1) -> None:
     for _ in range(times):
         with pytest.raises(ProviderError):
-            async with gate.attempt(account, Endpoint.CHAT):
+            async with gate.attempt(account, Endpoint.CHAT, "m"):
                 raise error
 
 
@@ -80,24 +80,27 @@ async def test_an_open_breaker_lets_nothing_through_and_says_for_how_long():
     made, account = gate(clock), account_at("http://x")
     await fail(made, account, failed(Failure.SERVER_ERROR, status=500), times=3)
     with pytest.raises(ProviderError, match=r"try again in .* s; the last one: no$") as caught:
-        async with made.attempt(account, Endpoint.CHAT):
+        async with made.attempt(account, Endpoint.CHAT, "m"):
             pytest.fail("it was let through")
     assert (caught.value.failure, caught.value.calls) == (Failure.CIRCUIT_OPEN, 0)
     assert 8 <= caught.value.retry_after <= 10
 
 
-async def test_endpoints_and_credentials_have_breakers_of_their_own():
+async def test_endpoints_models_and_credentials_have_breakers_of_their_own():
     clock = ManualClock()
     made, account = gate(clock), account_at("http://x")
     await fail(made, account, failed(Failure.SERVER_ERROR, status=500), times=3)
     renewed = account_at("http://x", provider_id=account.provider_id, secret="sk-other")
-    for other, endpoint in ((account, Endpoint.EMBEDDINGS), (renewed, Endpoint.CHAT)):
-        async with made.attempt(other, endpoint):
+    for other, endpoint in ((account, Endpoint.EMBEDDINGS, "m"), (renewed, Endpoint.CHAT, "m")):
+        async with made.attempt(other, endpoint, "m"):
             pass
+    async with made.attempt(account, Endpoint.CHAT, "another model"):
+        pass
     assert {(c.endpoint, c.credential == account.credential): c.breaker.state for c in made.circuits()} == {
-        ("chat", True): BreakerState.OPEN,
-        ("embeddings", True): BreakerState.CLOSED,
-        ("chat", False): BreakerState.CLOSED,
+        ("chat/m", True): BreakerState.OPEN,
+        ("embeddings/m", True): BreakerState.CLOSED,
+        ("chat/m", False): BreakerState.CLOSED,
+        ("chat/another model", True): BreakerState.CLOSED,
     }
 
 
@@ -110,7 +113,7 @@ async def test_a_vendor_that_is_back_gets_the_limit_it_had_before_the_outage():
         clock.advance(1.5)
     assert (state(made), made.lane(account).limit.limit) == (BreakerState.OPEN, 34)
     clock.advance(10)
-    async with made.attempt(account, Endpoint.CHAT):
+    async with made.attempt(account, Endpoint.CHAT, "m"):
         pass
     assert (state(made), made.lane(account).limit.limit) == (BreakerState.RAMPING, 100)
 
@@ -121,7 +124,7 @@ async def test_overload_among_answers_is_no_outage():
     for _ in range(3):
         await fail(made, account, failed(Failure.RATE_LIMITED, status=429))
         clock.advance(1.5)
-        async with made.attempt(account, Endpoint.CHAT):
+        async with made.attempt(account, Endpoint.CHAT, "m"):
             pass
     made.lane(account).limit.restore()
     assert made.lane(account).limit.limit == 34
@@ -133,15 +136,15 @@ async def test_a_call_that_waits_for_its_slot_is_held_back_when_the_breaker_open
     entered = asyncio.Event()
 
     async def wait_for_a_slot() -> None:
-        async with made.attempt(account, Endpoint.CHAT):
+        async with made.attempt(account, Endpoint.CHAT, "m"):
             entered.set()
 
-    async with made.attempt(account, Endpoint.EMBEDDINGS):
+    async with made.attempt(account, Endpoint.EMBEDDINGS, "m"):
         waiting = asyncio.create_task(wait_for_a_slot())
         await asyncio.sleep(0)
         # The vendor fails meanwhile: those calls hold no slot here, their outcome counts all the same.
         for _ in range(3):
-            made.attempt(account, Endpoint.CHAT)._permit.record(Outcome.FAILURE)
+            made.attempt(account, Endpoint.CHAT, "m")._permit.record(Outcome.FAILURE)
     with pytest.raises(ProviderError) as caught:
         await waiting
     assert caught.value.failure is Failure.CIRCUIT_OPEN
@@ -157,7 +160,7 @@ async def test_a_cancelled_probe_gives_its_place_to_another():
     started = asyncio.Event()
 
     async def probe() -> None:
-        async with made.attempt(account, Endpoint.CHAT):
+        async with made.attempt(account, Endpoint.CHAT, "m"):
             started.set()
             await asyncio.Event().wait()
 
@@ -165,7 +168,7 @@ async def test_a_cancelled_probe_gives_its_place_to_another():
     await started.wait()
     first.cancel()
     await asyncio.wait([first])
-    async with made.attempt(account, Endpoint.CHAT):
+    async with made.attempt(account, Endpoint.CHAT, "m"):
         pass
     assert state(made) is BreakerState.RAMPING
 
@@ -173,7 +176,7 @@ async def test_a_cancelled_probe_gives_its_place_to_another():
 async def test_a_success_is_told_once_though_the_end_of_a_stream_and_of_the_block_say_it():
     made, account = gate(ManualClock()), account_at("http://x")
     made.lane(account).budget.take()
-    async with made.attempt(account, Endpoint.CHAT) as attempt:
+    async with made.attempt(account, Endpoint.CHAT, "m") as attempt:
         attempt.succeeded()
     assert made.lane(account).budget.tokens == 496
     assert made.circuits()[0].breaker.calls == 1
@@ -181,7 +184,7 @@ async def test_a_success_is_told_once_though_the_end_of_a_stream_and_of_the_bloc
 
 async def test_a_wait_for_a_connection_pushes_back():
     made, account = gate(ManualClock()), account_at("http://x", concurrency=10)
-    async with made.attempt(account, Endpoint.CHAT) as attempt:
+    async with made.attempt(account, Endpoint.CHAT, "m") as attempt:
         attempt.waited(0.001)
         assert made.lane(account).limit.limit == 10
         attempt.waited(0.2)
@@ -191,9 +194,9 @@ async def test_a_wait_for_a_connection_pushes_back():
 async def test_a_full_queue_names_the_remedy_and_keeps_no_place():
     made, account = gate(ManualClock()), account_at("http://x", concurrency=1)
     made.lane(account).limit._slots._max_waiting = 0
-    async with made.attempt(account, Endpoint.CHAT):
+    async with made.attempt(account, Endpoint.CHAT, "m"):
         with pytest.raises(ProviderError, match="raise its concurrency") as caught:
-            async with made.attempt(account, Endpoint.CHAT):
+            async with made.attempt(account, Endpoint.CHAT, "m"):
                 pytest.fail("it was let in")
     assert (caught.value.failure, caught.value.calls) == (Failure.RATE_LIMITED, 0)
     assert made.lane(account).limit.idle
@@ -201,7 +204,7 @@ async def test_a_full_queue_names_the_remedy_and_keeps_no_place():
 
 async def test_providers_no_longer_used_make_room():
     made, kept = gate(ManualClock()), account_at("http://x")
-    async with made.attempt(kept, Endpoint.CHAT):
+    async with made.attempt(kept, Endpoint.CHAT, "m"):
         for _ in range(MOST_PROVIDERS + 5):
             made.lane(account_at("http://x"))
         assert made.lane(kept).limit.held == 1  # in use: it stayed

@@ -1,8 +1,9 @@
 import pytest
 
+from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.ids import new_id
 from tiebreak.providers.model import Failure
-from tiebreak.runs.model import PlannedVariant, TaskKey
+from tiebreak.runs.model import TaskKey
 from tiebreak.runs.refusals import PATIENCE, Refusals, hits_every_call, reason
 from tiebreak.runs.scoring import failed
 

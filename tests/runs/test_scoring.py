@@ -8,11 +8,12 @@ from tests.runs.stage import definition
 
 from tiebreak.errors import InvalidInput
 from tiebreak.evaluation.model import Answer
+from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.ids import new_id
 from tiebreak.providers.fallback import Answered, Fallback
 from tiebreak.providers.model import NOTHING, ChatResponse, Message, Origin, Price, StopReason, Usage
 from tiebreak.runs import scoring
-from tiebreak.runs.model import Plan, PlannedVariant, TaskKey
+from tiebreak.runs.model import Plan, TaskKey
 
 KEY = TaskKey(3, 1, 0)
 PRICE = Price(Decimal("0.25"), Decimal(2), "list")

@@ -71,6 +71,18 @@ async def test_a_parameter_without_words_in_the_providers_dialect_stops_the_star
     assert "variant 'two': Anthropic takes no seed" in why.detail
 
 
+async def test_a_variant_that_only_live_traffic_can_ask_is_refused_before_the_dataset_is_known(stage):
+    variants = [
+        {"key": "one", "model": "vendor/small"},
+        {"key": "two", "model": "vendor/small", "template": "{{ question }}"},
+    ]
+    why = await refused(stage, variants=variants, dataset=None)
+    assert [fault.pointer for fault in why.faults] == ["/dataset", "/variants/0"]
+    assert "variant 'one': it needs either `prompt` or `template`" in why.detail
+    with pytest.raises(InvalidInput, match="variant 'one': it needs either `prompt` or `template`"):
+        await add_test(stage, variants=variants)
+
+
 async def test_a_stored_prompt_is_frozen_in_the_version_of_the_start(stage):
     async with stage.transaction() as tx:
         await prompts.create(tx, "solve", template="Solve: {{ question }}", system="Now {{ question }}")

@@ -13,10 +13,15 @@ from tiebreak.app import Parts, open_parts
 from tiebreak.ids import ProcessIdentity
 from tiebreak.infrastructure.telemetry import instruments, logs, pulse
 from tiebreak.infrastructure.telemetry.metrics import Metrics
+from tiebreak.observations.drain import Drain
+from tiebreak.observations.spool import SPOOL
+from tiebreak.observations.upkeep import Upkeep
 from tiebreak.runs.worker import Worker
 from tiebreak.settings import Settings
 from tiebreak.supervisor.control import Ready, Report, line
 from tiebreak.supervisor.tether import leave_with_parent
+
+LANDING_GRACE = 3.0  # seconds for the batch that is on its way to the database
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +52,34 @@ async def _work(settings: Settings, control: int | None) -> None:
         )
         if control is not None:
             await opened.enter_async_context(_reporting(control, parts))
+        await opened.enter_async_context(_landing(parts))
         await worker_of(parts).run()
+
+
+@contextlib.asynccontextmanager
+async def _landing(parts: Parts) -> AsyncIterator[None]:
+    """Bring what this machine's request workers record into the database, and keep it in order there."""
+    dsn = parts.database.config.dsn
+    drain = Drain(dsn=dsn, root=parts.home / SPOOL, clock=parts.clock)
+    upkeep = Upkeep(dsn=dsn, clock=parts.clock)
+    lag = parts.metrics.number(instruments.SPOOL_LAG)
+    torn = parts.metrics.number(instruments.SPOOL_TORN)
+
+    def read() -> None:
+        lag.set(drain.lag.seconds)
+        torn.set(drain.torn)
+
+    parts.metrics.read_before(read)
+    working = [asyncio.create_task(drain.run()), asyncio.create_task(upkeep.run())]
+    try:
+        yield
+    finally:
+        drain.stop()
+        upkeep.stop()
+        _, late = await asyncio.wait(working, timeout=LANDING_GRACE)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -41,6 +41,22 @@ class Decision(StrEnum):
     GUARDED = "guarded"
 
 
+class Unit(StrEnum):
+    """What a live test assigns and analyses."""
+
+    USER = "user"
+    CONVERSATION = "conversation"
+    REQUEST = "request"
+
+
+class Record(StrEnum):
+    """How much of a live request is kept: nothing of its content, what describes it, or its texts too."""
+
+    NONE = "none"
+    METADATA = "metadata"
+    FULL = "full"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +86,7 @@ class Variant(_Part):
         default=None, max_length=200_000, description="The user message, instead of a stored prompt"
     )
     system: str | None = Field(
-        default=None, max_length=200_000, description="The system message, with `template`"
+        default=None, max_length=200_000, description="The system message, with `template` or, live, alone"
     )
     parameters: dict[str, JsonValue] = Field(default_factory=dict, examples=[{"temperature": 0.2}])
     fallback: list[ModelName] = Field(
@@ -78,15 +94,18 @@ class Variant(_Part):
         max_length=5,
         description="Asked in this order when the model before failed; each time it happens is recorded",
     )
+    weight: float = Field(
+        default=1, ge=0, le=1e6, allow_inf_nan=False, description="Live: its part of the units in the test"
+    )
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
-        if (self.prompt is None) == (self.template is None):
-            raise ValueError(f"variant {self.key!r} needs either `prompt` or `template`")
+        if self.prompt is not None and self.template is not None:
+            raise ValueError(f"variant {self.key!r} needs either `prompt` or `template`, not both")
         asked = [self.model, *self.fallback]
         if len(set(asked)) < len(asked):
             raise ValueError(f"variant {self.key!r} asks a model twice; `fallback` names other ones")
-        if self.system is not None and self.template is None:
+        if self.system is not None and self.prompt is not None:
             raise ValueError(
                 f"variant {self.key!r}: `system` goes with `template`; a stored prompt has its own"
             )
@@ -175,6 +194,12 @@ class Definition(_Part):
     )
     concurrency: int = Field(default=8, ge=1, le=1000)
     budget: Budget = Budget()
+    share: float = Field(default=1, ge=0, le=1, description="Live: how many of all units are in the test")
+    holdout: float = Field(
+        default=0, ge=0, lt=1, description="Live: how many of all units never are, whatever the share becomes"
+    )
+    unit: Unit = Field(default=Unit.USER, description="Live: what is assigned, as the analysis calls it")
+    record: Record = Field(default=Record.METADATA, description="Live: what is kept of a request")
 
     @model_validator(mode="before")
     @classmethod
@@ -209,12 +234,25 @@ class Definition(_Part):
         return words[:60].rstrip("-") or "test"
 
 
-def digest(definition: Definition) -> str:
-    """SHA-256, in hexadecimal, of what decides the comparison: all but budget and concurrency.
+# What decides no comparison of a run: limits, and what only live traffic has.
+_NOT_COMPARED: dict[str, Any] = {
+    "budget": True,
+    "concurrency": True,
+    "share": True,
+    "holdout": True,
+    "unit": True,
+    "record": True,
+    "variants": {"__all__": {"weight"}},
+}
 
-    Two definitions with one digest compare the same things, so a stopped run may go on under the other's limits.
+
+def digest(definition: Definition) -> str:
+    """SHA-256, in hexadecimal, of what a run compares: all but its limits and what only live traffic has.
+
+    Two definitions with one digest compare the same things, so a stopped run may go on under the other's limits. Live
+    traffic may change under way and is versioned by its phases instead.
     """
-    document = definition.model_dump(mode="json", exclude={"budget", "concurrency"})
+    document = definition.model_dump(mode="json", exclude=_NOT_COMPARED)
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -22,6 +22,8 @@ class ExperimentState(StrEnum):
     FAILED = "failed"
 
 
+ON_REQUEST = "on request"  # the reason when nobody gave one
+
 ENDED = frozenset({ExperimentState.COMPLETED, ExperimentState.CANCELLED, ExperimentState.FAILED})
 ACTIVE = frozenset({ExperimentState.RUNNING, ExperimentState.PAUSED})
 
@@ -34,6 +36,7 @@ class Step(StrEnum):
     START = "started"
     PAUSE = "paused"
     RESUME = "resumed"
+    REROUTE = "given other traffic"
     COMPLETE = "completed"
     CANCEL = "cancelled"
     FAIL = "failed"
@@ -46,6 +49,7 @@ _FROM: Mapping[Step, frozenset[ExperimentState]] = {
     Step.START: frozenset({ExperimentState.DRAFT}),
     Step.PAUSE: frozenset({ExperimentState.RUNNING}),
     Step.RESUME: frozenset({ExperimentState.PAUSED}),
+    Step.REROUTE: ACTIVE,
     Step.COMPLETE: ACTIVE,
     Step.CANCEL: ACTIVE,
     Step.FAIL: ACTIVE,
@@ -65,6 +69,7 @@ _REMEDY: Mapping[tuple[Step, ExperimentState], str] = {
     (Step.RESUME, ExperimentState.DRAFT): "start it first",
     (Step.RESUME, ExperimentState.RUNNING): "there is nothing to do",
     (Step.PAUSE, ExperimentState.PAUSED): "there is nothing to do",
+    (Step.REROUTE, ExperimentState.DRAFT): "start it live first",
     (Step.COMPLETE, ExperimentState.DRAFT): "start it first",
     (Step.CANCEL, ExperimentState.DRAFT): "delete it instead",
     (Step.FAIL, ExperimentState.DRAFT): "start it first",
@@ -98,6 +103,7 @@ class Experiment:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    live: bool = False  # started on live traffic, not on a dataset
 
     def require(self, step: Step) -> None:
         """Pass when the step is possible now.
@@ -123,6 +129,28 @@ class Experiment:
     def start(self, at: datetime) -> Self:
         """A draft begins to run."""
         return self._move(Step.START, at)
+
+    def start_live(self, at: datetime) -> Self:
+        """A draft begins to take live traffic."""
+        return replace(self.start(at), live=True)
+
+    def reroute(self) -> Self:
+        """Its traffic is split otherwise from now on; the state stays."""
+        self.require(Step.REROUTE)
+        return replace(self, revision=self.revision + 1)
+
+    def require_live(self, step: Step) -> None:
+        """Pass when the step is possible now and the test takes live traffic.
+
+        Raises:
+            IllegalTransition: it does not; the text says what is possible.
+        """
+        self.require(step)
+        if not self.live:
+            raise IllegalTransition(
+                f"test {self.slug!r} cannot be {step}: it runs on a dataset and takes no live traffic; "
+                "create a new test from its definition and start that live"
+            )
 
     def pause(self, at: datetime, reason: str) -> Self:
         """No new work is handed out; what is in flight may finish."""

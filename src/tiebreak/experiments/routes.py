@@ -1,4 +1,4 @@
-"""`/api/v1/tests`. Starting, pausing and the like act on runs and live there."""
+"""`/api/v1/tests`. Starting, pausing and the like act on runs and live there; live traffic is in `live_routes`."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from starlette.responses import Response
 
 from tiebreak.errors import Fault, InvalidInput
-from tiebreak.experiments import service
+from tiebreak.experiments import live, service
 from tiebreak.experiments.definition import Definition, schema
 from tiebreak.experiments.model import ExperimentState
 from tiebreak.experiments.schemas import ExperimentDocument, ExperimentListed
@@ -109,6 +109,7 @@ def _add_reads(router: APIRouter, database: Database) -> None:
 
     @router.get("/{test_id}", operation_id="get_test")
     async def get_test(test_id: TestId) -> ExperimentDocument:
-        """A test with its definition."""
+        """A test with its definition and, when it takes live traffic, its present phase."""
         async with database.transaction() as tx:
-            return ExperimentDocument.of(await service.get(tx, test_id))
+            experiment = await service.get(tx, test_id)
+            return ExperimentDocument.of(experiment, await live.find(tx, experiment))

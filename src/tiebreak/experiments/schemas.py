@@ -6,6 +6,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from tiebreak.experiments.definition import Definition
+from tiebreak.experiments.live_schemas import PhaseDocument
+from tiebreak.experiments.live_test import LiveTest
 from tiebreak.experiments.model import Experiment, ExperimentState
 
 
@@ -56,7 +58,10 @@ class ExperimentDocument(BaseModel):
     reason: str | None = Field(description="Why it is paused, cancelled or failed")
     definition: Definition
     definition_hash: str = Field(
-        description="Of all that decides the comparison: not of budget and concurrency"
+        description="Of all that decides the comparison of a run: not of budget, concurrency and live traffic"
+    )
+    live: PhaseDocument | None = Field(
+        description="The present phase of its live traffic; null for a draft and for a test on a dataset"
     )
     revision: int = Field(description="Counts edits and steps of the lifecycle")
     created_at: datetime
@@ -64,8 +69,8 @@ class ExperimentDocument(BaseModel):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, experiment: Experiment) -> "ExperimentDocument":
-        """How the API shows a test."""
+    def of(cls, experiment: Experiment, live: LiveTest | None = None) -> "ExperimentDocument":
+        """How the API shows a test; `live` when it was started live."""
         return cls(
             id=experiment.id,
             slug=experiment.slug,
@@ -74,6 +79,7 @@ class ExperimentDocument(BaseModel):
             reason=experiment.reason,
             definition=experiment.definition,
             definition_hash=experiment.definition_hash,
+            live=None if live is None else PhaseDocument.of(live.phase, live.control),
             revision=experiment.revision,
             created_at=experiment.created_at,
             started_at=experiment.started_at,

@@ -71,13 +71,15 @@ async def replace(tx: AsyncConnection, experiment: Experiment, definition: Defin
 
 
 async def save(tx: AsyncConnection, before: Experiment, after: Experiment) -> None:
-    """Write a test that one of its moves returned.
+    """Write a test that one of its moves returned, and tell the gateways when it takes live traffic.
 
     Raises:
         Conflict: it changed since `before` was read.
     """
     if not await store.update_state(tx, before, after):
         raise Conflict(_CHANGED.format(slug=before.slug))
+    if after.live:
+        await store.notify(tx, after.id)
 
 
 async def list_page(
@@ -97,6 +99,8 @@ async def delete(tx: AsyncConnection, experiment: Experiment) -> None:
     experiment.require(Step.DELETE)
     if not await store.delete_revision(tx, experiment):
         raise Conflict(_CHANGED.format(slug=experiment.slug))
+    if experiment.live:
+        await store.notify(tx, experiment.id)
 
 
 def _as_id(text: str) -> UUID | None:

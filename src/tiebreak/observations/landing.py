@@ -76,7 +76,7 @@ select test_id, phase, variant, metric, sum((c > 0)::int - (c > dc)::int), sum(d
     sum(c::numeric * x - (c - dc)::numeric * (x - dx))
 from changed
 group by test_id, phase, variant, metric
-""".replace("@of_units", OF_UNITS.replace("@events", "fresh where test_id is not null"))
+""".replace("@of_units", OF_UNITS.replace("@events", "fresh where reason = 'hash'"))
     .replace("@columns", ", ".join(f"{name} = u.{name} + excluded.{name}" for name in COLUMNS))
     .replace("@metrics", ", ".join(f"('{m}', l.{c}, l.{x}, a.{c}, a.{x})" for m, (c, x) in METRICS.items()))
 )
@@ -108,9 +108,9 @@ TOUCH_FEEDBACK: Final = """
 insert into touched
 select f.target, f.metric, f.source
 from (
-    select id as target from fresh where test_id is not null
-    union select unit_key from fresh where test_id is not null
-    union select session_key from fresh where test_id is not null and session_key is not null
+    select id as target from fresh where reason = 'hash'
+    union select unit_key from fresh where reason = 'hash'
+    union select session_key from fresh where reason = 'hash' and session_key is not null
 ) t
 cross join lateral (select target, metric, source from feedback where target = t.target offset 0) f
 """
@@ -139,10 +139,10 @@ with placed as (
     left join lateral (
         (
             select e.test_id, e.phase, e.variant, e.unit_key as unit from events e
-            where f.kind = 'request' and e.id = f.target and e.test_id is not null
+            where f.kind = 'request' and e.id = f.target and e.reason = 'hash'
         ) union all (
             select e.test_id, e.phase, e.variant, e.unit_key from events e
-            where f.kind = 'session' and e.session_key = f.target and e.test_id is not null and e.id <= f.upto
+            where f.kind = 'session' and e.session_key = f.target and e.reason = 'hash' and e.id <= f.upto
             order by e.id desc limit 1
         ) union all (
             select s.test_id, s.phase, s.variant, s.unit from unit_sums s
@@ -211,7 +211,7 @@ with changed as (
     from (select distinct test_id from moves) m
     left join (
         select test_id, min(id::text collate "C")::uuid as first_event from fresh
-        where test_id is not null group by test_id
+        where reason = 'hash' group by test_id
     ) f using (test_id)
     order by m.test_id
 )

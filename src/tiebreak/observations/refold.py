@@ -22,7 +22,7 @@ from tiebreak.observations.sums import FEEDBACK_PREFIX, METRICS, OF_UNITS
 MOST_NAMED: Final = 100  # differences that a row of `refolds` names
 
 RECOUNT_UNITS: Final = "create temp table recounted_units on commit drop as @of_units".replace(
-    "@of_units", OF_UNITS.replace("@events", "events where test_id = '@test'::uuid")
+    "@of_units", OF_UNITS.replace("@events", "events where test_id = '@test'::uuid and reason = 'hash'")
 )
 UNIT_DIFFERENCES: Final = """
 select 'unit' as what, unit, phase, variant, to_jsonb(k) - '{test_id,unit,phase,variant}'::text[] as kept,

@@ -24,6 +24,7 @@ from tiebreak.infrastructure.connections.private_postgres.locks import FileLock
 from tiebreak.observations.records import MARK, frame, frames
 from tiebreak.observations.segments import make_folder, segment_path, segments
 
+SPOOL: Final = "spool"  # the folder of all workers' spools, below the data folder
 LOOK_SECONDS: Final = 1.0  # how often room on the disk is looked at
 RETRY_SECONDS: Final = 0.25  # after a write that failed
 KEPT_OF: Final = 16  # past the soft limit, one record of so many is kept

@@ -126,7 +126,7 @@ class Calls:
     ) -> R:
         while True:
             try:
-                async with self._gate.attempt(account, endpoint) as admitted:
+                async with self._gate.attempt(account, endpoint, model) as admitted:
                     answer = await self._timed(account, model, partial(call, admitted), retries)
             except ProviderError as error:
                 await self._next(account, model, retries, error)
@@ -156,7 +156,7 @@ class Calls:
         self, account: Account, request: ChatRequest, retries: Retries
     ) -> AsyncGenerator[StreamEvent, None]:
         """One attempt; it holds its slot, and its outcome is open, until the last event."""
-        async with self._gate.attempt(account, Endpoint.CHAT) as admitted:
+        async with self._gate.attempt(account, Endpoint.CHAT, request.model) as admitted:
             began, usage = self._clock.monotonic(), None
             attempted = partial(self._watch.attempted, account, request.model, retry=retries.calls > 0)
             events = attempt.stream(self._http, account, request, self._clock, admitted)

@@ -71,7 +71,7 @@ class Lane:
 
 
 class Gate:
-    """Breakers by (provider, endpoint, credential); a lane by provider. Belongs to one event loop."""
+    """Breakers by (provider, endpoint and model, credential); a lane by provider. Belongs to one event loop."""
 
     def __init__(self, clock: Clock, rng: random.Random, config: BreakerConfig) -> None:
         self._lanes: Keyed[UUID, Lane] = Keyed(
@@ -86,9 +86,12 @@ class Gate:
             lane.limit.resize(account.concurrency)
         return lane
 
-    def attempt(self, account: Account, endpoint: Endpoint) -> "Attempt":
-        """One attempt, to be entered once: `async with gate.attempt(...) as attempt`."""
-        circuit = Circuit(account.provider_id.hex, endpoint, account.credential)
+    def attempt(self, account: Account, endpoint: Endpoint, model: str) -> "Attempt":
+        """One attempt, to be entered once: `async with gate.attempt(...) as attempt`.
+
+        A model that fails has a circuit of its own: its neighbours at the same vendor go on.
+        """
+        circuit = Circuit(account.provider_id.hex, f"{endpoint}/{model}", account.credential)
         return Attempt(account, self.lane(account), self._breakers.of(circuit))
 
     def circuits(self) -> list[CircuitState]:

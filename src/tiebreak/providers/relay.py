@@ -85,7 +85,7 @@ class Relay:
                 return self
 
     async def _begin(self) -> None:
-        admitted = self._gate.attempt(self._account, self._endpoint)
+        admitted = self._gate.attempt(self._account, self._endpoint, self._model)
         await admitted.__aenter__()
         self._began = self._clock.monotonic()
         answer = attempt.answer(self._http, self._account, self._request, self._clock, admitted)

@@ -258,6 +258,15 @@ async def account(tx: AsyncConnection, provider_id: UUID, keyring: Keyring) -> A
     found = await store.find_by_id(tx, provider_id)
     if found is None:
         raise NotFound(f"the provider with id {provider_id} was removed; make it again and start a new run")
+    return unsealed(found, keyring)
+
+
+def unsealed(found: Stored, keyring: Keyring) -> Account:
+    """What calls through a stored provider need, the secret in clear.
+
+    Raises:
+        Misconfigured: the secret does not open with the present key.
+    """
     provider = found.provider
     route = replace(_files(provider), proxy=_open(found, "proxy", keyring))
     return Account(

@@ -15,6 +15,7 @@ from tiebreak.providers.tables import model_prices, models, providers
 
 # A price without a date has counted since here: before any call was made.
 EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+CHANNEL: Final = "tiebreak_providers"  # NOTIFY after an account or a price changed; polling is the guarantee
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ async def insert_provider(tx: AsyncConnection, provider_id: UUID, dialect: str, 
         .values(id=provider_id, name=settled.service.service_name, dialect=dialect, **_columns(settled))
         .on_conflict_do_nothing(index_elements=["name"])
     )
+    await notify(tx)
     return made.rowcount == 1
 
 
@@ -137,6 +139,24 @@ async def list_providers(tx: AsyncConnection, limit: int, after: UUID | None) ->
     return [_stored(row) for row in await tx.execute(found)]
 
 
+async def list_every(tx: AsyncConnection) -> list[Stored]:
+    """Every provider."""
+    return [_stored(row) for row in await tx.execute(select(providers).order_by(providers.c.id))]
+
+
+async def list_own_prices(tx: AsyncConnection) -> list[tuple[UUID, str, tuple[DatedPrice, ...]]]:
+    """(provider, model, own prices by date) of every model that has some."""
+    named = select(models.c.id, models.c.provider_id, models.c.name)
+    known = {row.id: (row.provider_id, row.name) for row in await tx.execute(named)}
+    priced = await _with_prices(tx, select(models))
+    return [(*known[model.id], model.prices) for model in priced if model.prices]
+
+
+async def notify(tx: AsyncConnection) -> None:
+    """Tell whoever keeps accounts and prices in memory, when the transaction commits."""
+    await tx.execute(select(func.pg_notify(CHANNEL, "")))
+
+
 async def list_sealed(tx: AsyncConnection) -> list[Stored]:
     """Every provider with something sealed, by name: what a start checks its key against."""
     sealed = or_(providers.c.secret.is_not(None), providers.c.proxy.is_not(None))
@@ -151,10 +171,12 @@ async def update_provider(tx: AsyncConnection, provider_id: UUID, settled: Settl
         .where(providers.c.id == provider_id)
         .values(**_columns(settled), updated_at=func.now())
     )
+    await notify(tx)
 
 
 async def delete_provider(tx: AsyncConnection, name: str) -> bool:
     """Remove a provider with its models; False when there is none."""
+    await notify(tx)
     return (await tx.execute(delete(providers).where(providers.c.name == name))).rowcount > 0
 
 
@@ -178,15 +200,18 @@ async def put_price(tx: AsyncConnection, model_id: UUID, valid_from: datetime | 
         .values(model_id=model_id, valid_from=EVER if valid_from is None else valid_from, **prices)
         .on_conflict_do_update(index_elements=["model_id", "valid_from"], set_=prices)
     )
+    await notify(tx)
 
 
 async def forget_prices(tx: AsyncConnection, model_id: UUID) -> None:
     """Remove every price of a model."""
+    await notify(tx)
     await tx.execute(delete(model_prices).where(model_prices.c.model_id == model_id))
 
 
 async def delete_price(tx: AsyncConnection, model_id: UUID, valid_from: datetime) -> bool:
     """Remove the price that counts from this moment on; False when there is none."""
+    await notify(tx)
     gone = delete(model_prices).where(
         model_prices.c.model_id == model_id, model_prices.c.valid_from == valid_from
     )
@@ -229,4 +254,5 @@ async def _with_prices(tx: AsyncConnection, found: Select[Any]) -> list[StoredMo
 
 async def delete_model(tx: AsyncConnection, model_id: UUID) -> None:
     """Forget what the user said of a model."""
+    await notify(tx)
     await tx.execute(delete(models).where(models.c.id == model_id))

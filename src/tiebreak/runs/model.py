@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from tiebreak.experiments.definition import Definition
-from tiebreak.providers.model import Price
+from tiebreak.experiments.plans import PlannedVariant
 
 
 class RunState(StrEnum):
@@ -21,41 +20,6 @@ class RunState(StrEnum):
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     FAILED = "failed"
-
-
-class PlannedModel(BaseModel):
-    """A provider's model as it was when the run began."""
-
-    model_config = ConfigDict(frozen=True)
-
-    provider_id: UUID
-    provider: str
-    model: str
-    # US dollars per million tokens as the run began; None when the model has no known price.
-    input_price: Decimal | None = None
-    output_price: Decimal | None = None
-    cached_input_price: Decimal | None = None
-
-    def price(self) -> Price | None:
-        """The price the run began with."""
-        if self.input_price is None or self.output_price is None:
-            return None
-        return Price(self.input_price, self.output_price, "list", self.cached_input_price)
-
-
-class PlannedVariant(PlannedModel):
-    """A variant with every reference resolved when the run began."""
-
-    key: str
-    system: str | None
-    template: str
-    parameters: dict[str, Any]
-    fallback: list[PlannedModel] = []
-
-    @property
-    def models(self) -> list[PlannedModel]:
-        """All it may ask, in this order."""
-        return [self, *self.fallback]
 
 
 class Plan(BaseModel):

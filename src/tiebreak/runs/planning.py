@@ -1,4 +1,4 @@
-"""From a definition to a plan: every reference resolved and everything checked before the first call is paid for."""
+"""From a definition to the plan of a run: every reference resolved and checked before the first call is paid for."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,14 +12,11 @@ from tiebreak.datasets import sampling
 from tiebreak.datasets import service as datasets
 from tiebreak.datasets.model import DatasetVersion
 from tiebreak.errors import Fault, InvalidInput, NotFound
+from tiebreak.experiments import parts
 from tiebreak.experiments.definition import Definition, Variant
-from tiebreak.prompts import service as prompts
-from tiebreak.prompts import template
-from tiebreak.providers import service as providers
-from tiebreak.providers.adapters.parameters import RESERVED
-from tiebreak.providers.dialects import untranslatable
-from tiebreak.providers.model import ChatRequest, Message, Provider
-from tiebreak.runs.model import Plan, PlannedModel, PlannedVariant
+from tiebreak.experiments.planning import resolve_variants, variables
+from tiebreak.experiments.plans import PlannedVariant
+from tiebreak.runs.model import Plan
 
 MAX_TASKS: Final = 2_000_000
 STREAMED_METRIC: Final = "time_to_first_token_ms"
@@ -47,20 +44,17 @@ async def resolve(tx: AsyncConnection, definition: Definition, at: datetime) -> 
         InvalidInput: something it refers to is missing or does not fit; `faults` names every one.
     """
     dataset, faults = await _dataset(tx, definition)
-    variants: list[PlannedVariant] = []
-    for place, variant in enumerate(definition.variants):
-        try:
-            planned = await _plan(tx, variant, at)
-            _require_columns(variant, planned, dataset)
-            variants.append(planned)
-        except (InvalidInput, NotFound) as exc:
-            fault = exc.faults[0] if exc.faults else Fault("", exc.detail)
-            pointer = f"/variants/{place}{fault.pointer}"
-            faults.append(Fault(pointer, f"variant {variant.key!r}: {fault.message}"))
+
+    def require(variant: Variant, planned: PlannedVariant) -> None:
+        _require_prompt(variant)
+        _require_columns(variant, planned, dataset)
+
+    planned, unresolved = await resolve_variants(tx, definition, at, require)
+    faults += unresolved
     if faults or dataset is None:
         raise InvalidInput("; ".join(fault.message for fault in faults[:5]), faults=faults)
     stream = any(metric.name == STREAMED_METRIC for metric in definition.metrics)
-    plan = Plan(definition=definition, variants=variants, stream=stream)
+    plan = Plan(definition=definition, variants=planned, stream=stream)
     layout = Layout(plan, dataset, await _positions(tx, definition, dataset))
     _require_size(layout)
     return layout
@@ -75,71 +69,14 @@ async def _dataset(tx: AsyncConnection, definition: Definition) -> tuple[Dataset
         return None, [Fault("/dataset", exc.detail)]
 
 
-async def _plan(tx: AsyncConnection, variant: Variant, at: datetime) -> PlannedVariant:
-    for parameter in variant.parameters:
-        if parameter in RESERVED:
-            message = f"parameter {parameter!r} cannot be set: {RESERVED[parameter]}"
-            raise InvalidInput(message, faults=[Fault(f"/parameters/{parameter}", message)])
-    system, text = await _prompt(tx, variant)
-    planned = await _plan_model(tx, variant.model, "/model", variant, system, at=at)
-    fallback = [
-        await _plan_model(tx, named, f"/fallback/{place}", variant, system, at=at)
-        for place, named in enumerate(variant.fallback)
-    ]
-    return PlannedVariant(
-        **planned.model_dump(),
-        key=variant.key,
-        system=system,
-        template=text,
-        parameters=variant.parameters,
-        fallback=fallback,
-    )
-
-
-async def _plan_model(
-    tx: AsyncConnection, named: str, pointer: str, variant: Variant, system: str | None, *, at: datetime
-) -> PlannedModel:
-    name, _, model = named.partition("/")
-    try:
-        provider = await providers.by_name(tx, name)
-    except NotFound as exc:
-        raise InvalidInput(exc.detail, faults=[Fault(pointer, exc.detail)]) from exc
-    _require_words(provider, model, variant, system)
-    price = await providers.price_at(tx, provider, model, at)
-    return PlannedModel(
-        provider_id=provider.id,
-        provider=name,
-        model=model,
-        input_price=price.input if price else None,
-        output_price=price.output if price else None,
-        cached_input_price=price.cached_input if price else None,
-    )
-
-
-def _require_words(provider: Provider, model: str, variant: Variant, system: str | None) -> None:
-    """The parameters must have words in the provider's dialect."""
-    user = Message("user", "?")
-    messages = (user,) if system is None else (Message("system", "?"), user)
-    why = untranslatable(
-        provider.dialect, provider.base_url, ChatRequest(model, messages, variant.parameters)
-    )
-    if why is not None:
-        raise InvalidInput(why, faults=[Fault("/parameters", why)])
-
-
-async def _prompt(tx: AsyncConnection, variant: Variant) -> tuple[str | None, str]:
-    if variant.prompt is None:
-        return variant.system, variant.template or ""
-    try:
-        stored = await prompts.resolve(tx, variant.prompt)
-    except NotFound as exc:
-        raise InvalidInput(exc.detail, faults=[Fault("/prompt", exc.detail)]) from exc
-    return stored.system, stored.template
+def _require_prompt(variant: Variant) -> None:
+    if (message := parts.missing_prompt(variant)) is not None:
+        raise InvalidInput(message, faults=[Fault("", message)])
 
 
 def _require_columns(variant: Variant, planned: PlannedVariant, dataset: DatasetVersion | None) -> None:
     """Every variable of the templates must be a column of the dataset."""
-    needed = template.variables(planned.template) | template.variables(planned.system or "")
+    needed = variables(planned)
     if dataset is None:
         return
     missing = sorted(needed - set(dataset.columns))

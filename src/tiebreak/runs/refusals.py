@@ -1,7 +1,8 @@
 """Failures that would hit every call of a variant: they stop the run instead of becoming its results."""
 
+from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.providers.model import Failure
-from tiebreak.runs.model import PlannedVariant, Result
+from tiebreak.runs.model import Result
 
 PATIENCE = 5  # in a row, without an answer between
 

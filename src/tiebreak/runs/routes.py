@@ -1,4 +1,4 @@
-"""`/api/v1/runs`, and the steps of a test's lifecycle, which act on its run."""
+"""`/api/v1/runs`, and the steps of a test's lifecycle, which act on its run or on its live traffic."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -7,6 +7,8 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from tiebreak.clock import Clock
+from tiebreak.errors import InvalidInput
+from tiebreak.experiments import live
 from tiebreak.experiments import service as experiments
 from tiebreak.experiments.model import Step
 from tiebreak.infrastructure.connections.postgres import Database
@@ -223,9 +225,11 @@ def _add_start(router: APIRouter, database: Database, clock: Clock) -> None:
 def _add_steps(router: APIRouter, database: Database, clock: Clock) -> None:
     @router.post("/{test_id}/pause", operation_id="pause_test")
     async def pause_test(test_id: TestId) -> LifecycleDocument:
-        """Hand out no more tasks of the test's run; calls in flight still land."""
+        """Hand out no more tasks of the test's run, or assign no more live units; calls in flight still land."""
         async with database.transaction() as tx:
             experiment = await experiments.get(tx, test_id)
+            if experiment.live:
+                return LifecycleDocument.of_live(await live.pause(tx, experiment, at=clock.now()))
             run = await service.of_test(tx, experiment, Step.PAUSE)
             return LifecycleDocument.of(experiment, await service.pause(tx, run.id, at=clock.now()))
 
@@ -235,6 +239,9 @@ def _add_steps(router: APIRouter, database: Database, clock: Clock) -> None:
         limits = limits or RunLimits()
         async with database.transaction() as tx:
             experiment = await experiments.get(tx, test_id)
+            if experiment.live:
+                _require_no_limits(limits)
+                return LifecycleDocument.of_live(await live.resume(tx, experiment, at=clock.now()))
             paused = await service.of_test(tx, experiment, Step.RESUME)
             run = await service.resume(
                 tx, paused.id, concurrency=limits.concurrency, budget=limits.budget, at=clock.now()
@@ -246,5 +253,14 @@ def _add_steps(router: APIRouter, database: Database, clock: Clock) -> None:
         """End a test early; what it recorded stays."""
         async with database.transaction() as tx:
             experiment = await experiments.get(tx, test_id)
+            if experiment.live:
+                return LifecycleDocument.of_live(await live.cancel(tx, experiment, at=clock.now()))
             run = await service.of_test(tx, experiment, Step.CANCEL)
             return LifecycleDocument.of(experiment, await service.cancel(tx, run.id, at=clock.now()))
+
+
+def _require_no_limits(limits: RunLimits) -> None:
+    if limits.concurrency is not None or limits.budget is not None:
+        raise InvalidInput(
+            "a test on live traffic has neither concurrency nor budget; resume it without limits"
+        )

@@ -110,13 +110,18 @@ class RunDocument(BaseModel):
 
 
 class LifecycleDocument(BaseModel):
-    """A test after a step of its lifecycle, with its run."""
+    """A test after a step of its lifecycle, with its run; one on live traffic has none."""
 
     id: UUID
     slug: str
     state: ExperimentState
     reason: str | None
-    run: RunDocument
+    run: RunDocument | None
+
+    @classmethod
+    def of_live(cls, test: Experiment) -> Self:
+        """A test on live traffic as stored."""
+        return cls(id=test.id, slug=test.slug, state=test.state, reason=test.reason, run=None)
 
     @classmethod
     def of(cls, experiment: Experiment, run: Run) -> Self:

@@ -8,10 +8,11 @@ import msgspec
 from tiebreak.evaluation import checks as evaluation_checks
 from tiebreak.evaluation.model import Answer, Score
 from tiebreak.experiments.definition import Definition
+from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.prompts import template
 from tiebreak.providers.fallback import Answered, Fallback
 from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Origin, Price
-from tiebreak.runs.model import Plan, PlannedVariant, Result, TaskKey
+from tiebreak.runs.model import Plan, Result, TaskKey
 
 MAX_DETAIL = 500  # characters of an error's text that are kept
 MAX_INTEGER = 2**31 - 1
@@ -71,7 +72,7 @@ def build_writers(plan: Plan) -> tuple[Writer, ...]:
     return tuple(
         Writer(
             variant,
-            template.compile(variant.template),
+            template.compile(variant.template or ""),  # planning lets no run begin without one
             None if variant.system is None else template.compile(variant.system),
             tuple(model.price() for model in variant.models),
             plan.stream,

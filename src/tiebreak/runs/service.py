@@ -9,15 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tiebreak.errors import Conflict, IllegalTransition, NotFound
 from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Budget
-from tiebreak.experiments.model import Experiment, Step
+from tiebreak.experiments.model import ON_REQUEST, Experiment, Step
 from tiebreak.ids import new_id
 from tiebreak.providers.model import NANO
 from tiebreak.runs import budget as budgets
 from tiebreak.runs import planning, store
 from tiebreak.runs.model import Run, RunState, TaskKey, Transcript
 from tiebreak.runs.store import RunFilter
-
-ON_REQUEST = "on request"
 
 
 async def start(

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from tiebreak.errors import InvalidInput
 from tiebreak.evaluation.model import Answer
+from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.providers.fallback import AllFailed, Answered, Target, ask_in_order
 from tiebreak.providers.model import Account, ChatRequest, ChatResponse
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.sharing import Scope
 from tiebreak.runs import scoring
-from tiebreak.runs.model import Plan, PlannedVariant, Result, Run, Task
+from tiebreak.runs.model import Plan, Result, Run, Task
 from tiebreak.runs.scoring import Checks, Writer
 
 

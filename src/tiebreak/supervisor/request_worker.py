@@ -76,6 +76,7 @@ class _Worker:
             metrics=self._metrics,
             scrape=self._scrape,
             process=self._process,
+            traffic=True,
             owner=owner_key(resolve_home(settings.home)),
             exposed=exposed(self._listeners[0].getsockname()[0]),
         )

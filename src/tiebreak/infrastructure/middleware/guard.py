@@ -6,7 +6,7 @@ Where every call needs a key, a foreign name or a proxy gains nothing, so only t
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -136,18 +136,31 @@ def values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1").strip() for key, value in headers if key == name]
 
 
+Render = Callable[[TiebreakError, str], ASGIApp]
+
+
+def _problem(error: TiebreakError, path: str) -> ASGIApp:  # noqa: ARG001  (the shape of `Render`)
+    return problems.render(error)
+
+
 class Guard:
-    """Pure ASGI: refuses what is neither from this machine nor has a key, and bounds what passes."""
+    """Pure ASGI: refuses what is neither from this machine nor has a key, and bounds what passes.
+
+    `render` makes the answer to what is refused, given its path: a problem document, unless its caller speaks otherwise.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         port: int,
         bodies: BodyRules | None = None,
+        *,
         stopping: asyncio.Event | None = None,
         gate: Gate | None = None,
+        render: Render | None = None,
     ) -> None:
         self.app = app
+        self.render = render or _problem
         self.gate = gate
         self.port = port
         self.bodies = bodies or BodyRules()
@@ -168,7 +181,7 @@ class Guard:
             or wrong_body(scope["headers"], path, self.bodies)
         )
         if error is not None:
-            await problems.render(error)(scope, receive, send)
+            await self.render(error, path)(scope, receive, send)
             return
         await _Bounded(self, receive, send).serve(scope)
 
