@@ -30,6 +30,7 @@ from tiebreak.providers.model import (
     EmbeddingRequest,
     Message,
     Origin,
+    ProviderError,
     StreamEnd,
     TextDelta,
     Usage,
@@ -83,6 +84,7 @@ class Took:
     content_type: bytes = b"application/json"
     upstream_id: bytes | None = None
     whole: bool = False
+    failure_told: bool = False  # what went wrong in a stream has reached the caller inside it
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -229,6 +231,9 @@ class Asker:
                     if piece:
                         yield piece
                 if tap.failure is not None:
+                    took.failure_told = (
+                        tap.failure.http_status is not None
+                    )  # the vendor's own words have gone on
                     raise tap.failure
         finally:
             if not took.whole:
@@ -253,7 +258,7 @@ class Asker:
         self, ask: Ask, request: ChatRequest, took: Took
     ) -> AsyncGenerator[bytes, None]:
         writer = CHATS[ask.path].writer(replace(ask.question, request=request))
-        waiting, characters = took.waited(), 0
+        waiting, characters, begun = took.waited(), 0, False
         took.content_type, took.model = b"text/event-stream; charset=utf-8", request.model
         took.calls += 1
         try:
@@ -272,7 +277,13 @@ class Asker:
                     elif isinstance(event, StreamEnd):
                         took.model, took.whole = event.model, True
                     if piece := writer.feed(event):
+                        begun = True
                         yield piece
+        except ProviderError as error:
+            if begun:
+                took.failure_told = True
+                yield writer.error(error)
+            raise
         finally:
             if not took.whole:
                 waiting()

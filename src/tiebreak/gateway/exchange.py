@@ -213,9 +213,7 @@ class Exchange:
             await self._start(answer.status, (b"content-length", b"%d" % len(answer.body)), *others)
             await self._body(answer.body, more=False)
             return
-        # The vendor's own error inside a stream has gone on already.
-        told = isinstance(error, ProviderError) and error.http_status is not None
-        if not told and self._path in CHATS:
+        if not self._took.failure_told and self._path in CHATS:
             question = Question(self._id.hex, int(self._at.timestamp()), _NOBODY)
             await self._body(CHATS[self._path].writer(question).error(error), more=True)
         await self._body(b"", more=False)
