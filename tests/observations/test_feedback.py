@@ -24,7 +24,7 @@ def accepted(*items: dict) -> list[Feedback]:
 
 
 def on_request(**more) -> dict:
-    return {"request": REQUEST, "metric": "helpful", "value": True, **more}
+    return {"request_id": REQUEST, "metric": "helpful", "value": True, **more}
 
 
 def test_one_object_is_as_good_as_an_array_of_one():
@@ -69,11 +69,11 @@ def test_the_time_it_was_given_counts_else_the_time_it_came():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"request": None}, "say what it is about"),
+        ({"request_id": None}, "say what it is about"),
         ({"session": "s"}, "say what it is about"),
-        ({"request": None, "unit": "ann"}, "say what it is about"),
-        ({"request": None, "test": "checkout"}, "say what it is about"),
-        ({"request": None, "unit": "ann", "test": "nothing"}, "no test 'nothing'"),
+        ({"request_id": None, "unit": "ann"}, "say what it is about"),
+        ({"request_id": None, "test": "checkout"}, "say what it is about"),
+        ({"request_id": None, "unit": "ann", "test": "nothing"}, "no test 'nothing'"),
         ({"metric": "no spaces"}, "is no metric"),
         ({"source": ""}, "is no source"),
         ({"value": 1e10}, "beyond"),
@@ -94,9 +94,9 @@ def test_an_item_that_cannot_be_used_is_named_and_none_is_taken(wrong, message):
     ("item", "pointer"),
     [
         (on_request(value=None), "/0/value"),
-        (on_request(request="r-1"), "/0/request"),
+        (on_request(request_id="r-1"), "/0/request_id"),
         (on_request(extra=1), "/0"),
-        ({"request": REQUEST, "value": 1}, "/0"),
+        ({"request_id": REQUEST, "value": 1}, "/0"),
         ("helpful", "/0"),
     ],
 )

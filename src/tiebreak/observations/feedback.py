@@ -36,7 +36,7 @@ class FeedbackItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     metric: str
     value: bool | int | float | str
-    request: UUID | None = None
+    request_id: UUID | None = None
     test: str | None = None
     unit: str | None = None
     session: str | None = None
@@ -107,12 +107,12 @@ def _fault(place: int, message: str) -> Fault:
 def _wrong(item: FeedbackItem, now: datetime) -> str | None:
     """Why an item cannot be used, or None."""
     targets = (
-        item.request is not None,
+        item.request_id is not None,
         item.unit is not None or item.test is not None,
         item.session is not None,
     )
     if sum(targets) != 1 or (item.unit is None) != (item.test is None):
-        return "say what it is about: `request`, or `unit` with `test`, or `session`"
+        return "say what it is about: `request_id`, or `unit` with `test`, or `session`"
     for name, text in (("metric", item.metric), ("source", item.source)):
         if not _NAME.fullmatch(text):
             return f"{text[:80]!r} is no {name}: a letter, then at most 63 letters, digits, dots, - or _"
@@ -134,8 +134,8 @@ def _wrong(item: FeedbackItem, now: datetime) -> str | None:
 def _feedback(item: FeedbackItem, test: UUID | None, now: datetime) -> Feedback:
     at = item.at or now
     more: dict[str, Any]
-    if item.request is not None:
-        more = {"kind": "request", "target": item.request.bytes}
+    if item.request_id is not None:
+        more = {"kind": "request", "target": item.request_id.bytes}
     elif test is not None and item.unit is not None:
         more = {"kind": "unit", "target": unit_key(test.bytes, item.unit), "test_id": test.bytes}
     else:
