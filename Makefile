@@ -59,8 +59,9 @@ docs: install ## write docs/reference.md from the program
 
 bench: bench-startup bench-providers bench-tls bench-repeat-mix bench-run ## every benchmark
 
-bench-providers: install ## our HTTP client against aiohttp, httpx2 and pyreqwest
+bench-providers: install ## our HTTP client against aiohttp, httpx2 and pyreqwest, and what the pipeline adds
 	$(RUN) python -m benchmarks.providers
+	$(RUN) python -m benchmarks.pipeline
 
 bench-tls: install ## a thousand streams over TLS for a minute, our client and aiohttp, uvloop and asyncio
 	$(RUN) python -m benchmarks.tls_streams
