@@ -57,6 +57,8 @@ ASK = ChatRequest("small", (Message("user", "2 + 2?"),), {})
 STREAM = ChatRequest("small", (Message("user", "2 + 2?"),), {}, stream=True)
 GOOD = http(completion())
 OWN = Scope.own("a run")
+# An event loop may call a timer this much early: it tells the time in whole milliseconds.
+TICK = 0.005  # seconds
 
 
 @pytest.fixture(params=[AiohttpClient, Http1Client], ids=["aiohttp", "ours"])
@@ -134,7 +136,7 @@ async def test_u4_a_connection_that_is_not_answered_ends_after_two_seconds(clien
         took, error = await timed(client, HttpRequest("GET", f"http://127.0.0.1:{port}/", {}))
     record_property("seconds", round(took, 3))
     assert error.phase == "connect"
-    assert 2.0 <= took < 2.0 + 5 * 0.3
+    assert 2.0 - TICK <= took < 2.0 + 5 * 0.3
 
 
 async def test_u4_a_tls_handshake_that_stalls_ends_after_two_seconds(client, record_property):
@@ -143,7 +145,7 @@ async def test_u4_a_tls_handshake_that_stalls_ends_after_two_seconds(client, rec
         took, error = await timed(client, HttpRequest("GET", url, {}))
     record_property("seconds", round(took, 3))
     assert error.phase == "connect"
-    assert 2.0 <= took < 2.0 + 5 * 0.3
+    assert 2.0 - TICK <= took < 2.0 + 5 * 0.3
 
 
 async def drip_head(request, writer):
@@ -184,7 +186,7 @@ async def test_u5_a_slow_loris_ends_at_its_limit(client, rude, timeouts, phase):
     async with upstream(rude) as vendor:
         took, error = await timed(client, HttpRequest("GET", vendor.url, {}, timeouts=timeouts))
         assert error.phase == phase
-        assert 0.4 <= took < 2.0
+        assert 0.4 - TICK <= took < 2.0
         async with asyncio.timeout(5):
             while vendor.closed == 0:
                 await asyncio.sleep(0.01)
