@@ -17,8 +17,9 @@ from benchmarks.providers import Call, Round, growth, measure, vendor
 from benchmarks.report import Check, write
 from tiebreak.clock import SystemClock
 from tiebreak.infrastructure.connections.http1_client import Http1Client
+from tiebreak.providers.account import Account, ExternalServiceConfig
 from tiebreak.providers.dialects import adapter_of
-from tiebreak.providers.model import Account, ChatRequest, ExternalServiceConfig, Message
+from tiebreak.providers.model import ChatRequest, Message
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.sharing import Scope
 

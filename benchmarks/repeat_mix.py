@@ -33,13 +33,12 @@ from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.mockprovider import answering
 from tiebreak.mockprovider.config import MockConfig, MockOptions, load
 from tiebreak.mockprovider.dialects.embeddings import vector
+from tiebreak.providers.account import Account, ExternalServiceConfig
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,
     EmbeddingResponse,
-    ExternalServiceConfig,
     Message,
     Origin,
 )

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from tests.upstream import SECRET
 
 from tiebreak.infrastructure.connections.http import Route
-from tiebreak.providers.model import Account, ExternalServiceConfig
+from tiebreak.providers.account import Account, ExternalServiceConfig
 
 
 def account_at(

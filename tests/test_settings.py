@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tiebreak.errors import Misconfigured
-from tiebreak.providers.model import BatchConfig, ExternalServiceConfig
+from tiebreak.providers.account import BatchConfig, ExternalServiceConfig
 from tiebreak.settings import Settings
 
 OURS = tuple(Settings.variables().values())

@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tiebreak.errors import Misconfigured
+from tiebreak.providers.account import BatchConfig, ExternalServiceConfig
 from tiebreak.providers.bounds import BatchSize, BatchWait, CacheEnabled, CacheSeconds, Retries, Timeout
-from tiebreak.providers.model import BatchConfig, ExternalServiceConfig
 
 PREFIX = "TIEBREAK_"
 # Begin like ours but are read by the tests and the examples, not by the product.

@@ -12,9 +12,9 @@ from tests.upstream import SECRET, http, streamed, upstream
 from tiebreak.clock import SystemClock
 from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.providers import attempt
+from tiebreak.providers.account import Account
 from tiebreak.providers.dialects import PLAIN, adapter_of
 from tiebreak.providers.model import (
-    Account,
     Blame,
     ChatRequest,
     EmbeddingRequest,

@@ -41,15 +41,8 @@ from tiebreak.infrastructure.connections.http import (
 )
 from tiebreak.infrastructure.connections.http1_client import Http1Client
 from tiebreak.providers import attempt
-from tiebreak.providers.model import (
-    Account,
-    ChatRequest,
-    ChatResponse,
-    Failure,
-    Message,
-    ProviderError,
-    Usage,
-)
+from tiebreak.providers.account import Account
+from tiebreak.providers.model import ChatRequest, ChatResponse, Failure, Message, ProviderError, Usage
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.sharing import Scope
 

@@ -12,10 +12,11 @@ from tests.clocks import ManualClock
 from tiebreak.infrastructure.resilience.breaker import BreakerSnapshot, BreakerState
 from tiebreak.infrastructure.rest import problems
 from tiebreak.providers import service, store
+from tiebreak.providers.account import Price
 from tiebreak.providers.activity import Activity
 from tiebreak.providers.activity_routes import build_activity_router
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Failure, Origin, Price, Usage
+from tiebreak.providers.model import Failure, Origin, Usage
 from tiebreak.providers.prices import stated
 from tiebreak.providers.service import NewProvider
 from tiebreak.providers.tables import provider_hours

@@ -8,9 +8,9 @@ from tests.accounts import account_at
 
 from tiebreak.infrastructure.connections.addresses import check_url
 from tiebreak.providers import presets
+from tiebreak.providers.account import Account
 from tiebreak.providers.dialects import ADAPTERS, PLAIN, adapter_of, untranslatable
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     EmbeddingRequest,
     Failure,

@@ -91,11 +91,13 @@ async def test_endpoints_models_and_credentials_have_breakers_of_their_own():
     made, account = gate(clock), account_at("http://x")
     await fail(made, account, failed(Failure.SERVER_ERROR, status=500), times=3)
     renewed = account_at("http://x", provider_id=account.provider_id, secret="sk-other")
-    for other, endpoint in ((account, Endpoint.EMBEDDINGS, "m"), (renewed, Endpoint.CHAT, "m")):
-        async with made.attempt(other, endpoint, "m"):
+    for other, endpoint, model in (
+        (account, Endpoint.EMBEDDINGS, "m"),
+        (renewed, Endpoint.CHAT, "m"),
+        (account, Endpoint.CHAT, "another model"),
+    ):
+        async with made.attempt(other, endpoint, model):
             pass
-    async with made.attempt(account, Endpoint.CHAT, "another model"):
-        pass
     assert {(c.endpoint, c.credential == account.credential): c.breaker.state for c in made.circuits()} == {
         ("chat/m", True): BreakerState.OPEN,
         ("embeddings/m", True): BreakerState.CLOSED,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.accounts import account_at
 
 from tiebreak.clock import SystemClock
+from tiebreak.providers.account import BatchConfig, Price
 from tiebreak.providers.merging import MOST_INPUTS, Merging, samples_apart, share_out, vectors_apart
 from tiebreak.providers.model import (
-    BatchConfig,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,
@@ -21,7 +21,6 @@ from tiebreak.providers.model import (
     Failure,
     Message,
     Origin,
-    Price,
     ProviderError,
     Sample,
     StopReason,

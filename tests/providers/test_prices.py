@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiebreak.errors import InvalidInput
-from tiebreak.providers.model import DatedPrice, Price, Usage
+from tiebreak.providers.account import DatedPrice, Price
+from tiebreak.providers.model import Usage
 from tiebreak.providers.prices import HIGHEST, list_price, own, stated
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from tests.upstream import SECRET
 
 from tiebreak.errors import Conflict, InvalidInput, Misconfigured, NotFound
 from tiebreak.providers import service
-from tiebreak.providers.model import BatchConfig, ExternalServiceConfig, Price
+from tiebreak.providers.account import BatchConfig, ExternalServiceConfig, Price
 from tiebreak.providers.secrets import Keyring
 from tiebreak.providers.service import Changes, NewProvider
 from tiebreak.providers.tables import providers

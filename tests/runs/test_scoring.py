@@ -10,8 +10,9 @@ from tiebreak.errors import InvalidInput
 from tiebreak.evaluation.model import Answer
 from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.ids import new_id
+from tiebreak.providers.account import Price
 from tiebreak.providers.fallback import Answered, Fallback
-from tiebreak.providers.model import NOTHING, ChatResponse, Message, Origin, Price, StopReason, Usage
+from tiebreak.providers.model import NOTHING, ChatResponse, Message, Origin, StopReason, Usage
 from tiebreak.runs import scoring
 from tiebreak.runs.model import Plan, TaskKey
 

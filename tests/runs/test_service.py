@@ -22,7 +22,7 @@ from tiebreak.experiments.model import Step
 from tiebreak.ids import new_id
 from tiebreak.prompts import service as prompts
 from tiebreak.providers import service as providers
-from tiebreak.providers.model import Price
+from tiebreak.providers.account import Price
 from tiebreak.runs import planning, service
 from tiebreak.runs.budget import REASONS, Limit
 from tiebreak.runs.model import RunState, TaskKey

@@ -12,7 +12,7 @@ from tiebreak.analytics.model import Detours, Evidence, Results, Summary, Verdic
 from tiebreak.analytics.wording import unit_of
 from tiebreak.experiments.definition import Decision, Role
 from tiebreak.experiments.model import ExperimentState
-from tiebreak.providers.model import NANO
+from tiebreak.providers.account import NANO
 from tiebreak.runs.model import RunState
 
 Ends = tuple[float, float]

@@ -11,9 +11,10 @@ from tiebreak.experiments.plans import OFFERED, LivePlan, PlannedModel, PlannedV
 from tiebreak.prompts import service as prompts
 from tiebreak.prompts import template
 from tiebreak.providers import service as providers
+from tiebreak.providers.account import Provider
 from tiebreak.providers.adapters.parameters import RESERVED
 from tiebreak.providers.dialects import untranslatable
-from tiebreak.providers.model import ChatRequest, Message, Provider
+from tiebreak.providers.model import ChatRequest, Message
 
 
 async def resolve_variants(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiebreak.errors import InvalidInput
 from tiebreak.experiments.definition import Definition
-from tiebreak.providers.model import Price
+from tiebreak.providers.account import Price
 
 # What a live prompt always has: the text of the caller's last user message, and of the caller's system messages.
 INPUT: Final = "input"

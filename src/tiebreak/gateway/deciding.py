@@ -18,8 +18,8 @@ from tiebreak.gateway.rewording import CONVERSATIONS
 from tiebreak.gateway.snapshot import TESTS, ServedTest, ServedVariant, Snapshot
 from tiebreak.observations.model import Exposure, unit_key
 from tiebreak.observations.policy import BodyPolicy
+from tiebreak.providers.account import Price
 from tiebreak.providers.fallback import Target
-from tiebreak.providers.model import Price
 from tiebreak.providers.sharing import Scope
 
 VARIABLES: Final = "variables"

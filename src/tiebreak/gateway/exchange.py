@@ -27,8 +27,9 @@ from tiebreak.infrastructure.middleware.admission import Admission, Full, Held
 from tiebreak.observations.model import Event, Fallback, encode
 from tiebreak.observations.policy import BodyPolicy, kept
 from tiebreak.observations.spool import Spool
+from tiebreak.providers.account import NANO
 from tiebreak.providers.fallback import PASSED_ON as GOES_ON
-from tiebreak.providers.model import NANO, ChatRequest, ProviderError
+from tiebreak.providers.model import ChatRequest, ProviderError
 
 SURFACES: Final[Mapping[str, str]] = {
     "/v1/chat/completions": "chat",

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tiebreak.experiments import live
 from tiebreak.experiments.live_test import LiveTest
 from tiebreak.providers import store as providers
-from tiebreak.providers.model import DatedPrice
+from tiebreak.providers.account import DatedPrice
 from tiebreak.providers.store import Stored
 
 FILE = "gateway.snapshot"

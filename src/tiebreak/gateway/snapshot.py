@@ -16,8 +16,8 @@ from tiebreak.experiments.prompting import Prompting
 from tiebreak.gateway.material import Material
 from tiebreak.observations.policy import BodyPolicy
 from tiebreak.providers import prices, service
+from tiebreak.providers.account import Account, DatedPrice, Price
 from tiebreak.providers.fallback import Target
-from tiebreak.providers.model import Account, DatedPrice, Price
 from tiebreak.providers.secrets import Keyring
 
 TESTS = "tests"  # the name before the slash of a model that is a test

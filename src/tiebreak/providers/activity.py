@@ -16,8 +16,9 @@ from tiebreak.clock import Clock
 from tiebreak.ids import new_id
 from tiebreak.infrastructure.connections.postgres import AWAY, Database, passes
 from tiebreak.providers import activity_store as store
+from tiebreak.providers.account import Account
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Account, Failure, Origin, Usage
+from tiebreak.providers.model import Failure, Origin, Usage
 from tiebreak.providers.tally import MOST_KEYS, Pending, Tally
 
 FLUSH_SECONDS: Final = 2.0

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Date
 
 from tiebreak.infrastructure.resilience.breaker import BreakerSnapshot, BreakerState
+from tiebreak.providers.account import Price
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Price
 from tiebreak.providers.tables import (
     model_prices,
     models,

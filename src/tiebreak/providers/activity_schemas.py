@@ -6,8 +6,9 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from tiebreak.infrastructure.resilience.breaker import BreakerState
+from tiebreak.providers.account import NANO, Provider
 from tiebreak.providers.health import LEVEL, Circuit, Health, HealthState, fault_of, success
-from tiebreak.providers.model import NANO, Blame, Provider
+from tiebreak.providers.model import Blame
 from tiebreak.providers.tally import Tally
 from tiebreak.providers.usage import UsageReport, Used
 from tiebreak.statistics.sketch import Sketch, least_for

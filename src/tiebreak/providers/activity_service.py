@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.providers import activity_reading as reading
 from tiebreak.providers import prices
+from tiebreak.providers.account import Price, Provider
 from tiebreak.providers.health import HOUR, Health, judge
-from tiebreak.providers.model import Price, Provider
 from tiebreak.providers.usage import Stretch, UsageReport, report
 
 

@@ -19,13 +19,13 @@ from tiebreak.infrastructure.connections.http import (
     Truncated,
     Unreadable,
 )
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters.adapter import StreamDecoder
 from tiebreak.providers.adapters.events import EventReader
 from tiebreak.providers.adapters.failures import incomplete
 from tiebreak.providers.dialects import adapter_of
 from tiebreak.providers.limits import rate_limits
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

@@ -11,9 +11,9 @@ from tiebreak.clock import Clock
 from tiebreak.infrastructure.connections.http import HttpClient, HttpRequest
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.providers import attempt
+from tiebreak.providers.account import Account
 from tiebreak.providers.gate import Attempt, Endpoint, Gate
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

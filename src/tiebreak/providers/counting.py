@@ -7,8 +7,9 @@ from uuid import UUID
 from tiebreak.infrastructure.resilience.breaker import BreakerState
 from tiebreak.infrastructure.telemetry import instruments
 from tiebreak.infrastructure.telemetry.metrics import Metrics
+from tiebreak.providers.account import Account
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Account, Failure, Origin, Usage
+from tiebreak.providers.model import Failure, Origin, Usage
 from tiebreak.providers.watch import Watch
 
 MOST_NAMES: Final = 1000

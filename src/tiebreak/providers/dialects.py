@@ -5,13 +5,14 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
+from tiebreak.providers.account import Account, ExternalServiceConfig
 from tiebreak.providers.adapters.adapter import Adapter
 from tiebreak.providers.adapters.anthropic import Anthropic
 from tiebreak.providers.adapters.azure_openai import AzureOpenAI
 from tiebreak.providers.adapters.gemini import Gemini
 from tiebreak.providers.adapters.openai import OpenAI, OpenAIResponses
 from tiebreak.providers.adapters.openai_compatible import OpenAICompatible
-from tiebreak.providers.model import Account, ChatRequest, ExternalServiceConfig, Failure, ProviderError
+from tiebreak.providers.model import ChatRequest, Failure, ProviderError
 from tiebreak.providers.presets import COMPATIBLE, PRESETS, stored_dialect
 
 PLAIN: Final[Mapping[str, Adapter]] = MappingProxyType(

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tiebreak.providers.model import Account, Blame, ChatResponse, ProviderError
+from tiebreak.providers.account import Account
+from tiebreak.providers.model import Blame, ChatResponse, ProviderError
 
 # A request that is wrong, or that somebody's rules forbid, is so everywhere.
 PASSED_ON: Final = frozenset({Blame.PROVIDER, Blame.US})

@@ -21,8 +21,9 @@ from tiebreak.infrastructure.resilience.breaker import (
 from tiebreak.infrastructure.resilience.budget import RetryBudget
 from tiebreak.infrastructure.resilience.concurrency import AdaptiveLimit, QueueFull, Slot
 from tiebreak.infrastructure.resilience.keyed import Keyed
+from tiebreak.providers.account import Account
 from tiebreak.providers.circuits import CircuitState
-from tiebreak.providers.model import Account, Failure, ProviderError, StaleConnection
+from tiebreak.providers.model import Failure, ProviderError, StaleConnection
 
 MOST_PROVIDERS: Final = 1000
 # A wait for a connection that is longer than this says that there are too few of them.

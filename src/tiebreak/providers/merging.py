@@ -14,9 +14,9 @@ from uuid import UUID
 from tiebreak.clock import Clock
 from tiebreak.infrastructure.resilience.batching import Batcher, BatchLimits
 from tiebreak.infrastructure.resilience.failures import own_copy
+from tiebreak.providers.account import Account
 from tiebreak.providers.dialects import adapter_of
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

@@ -21,13 +21,13 @@ from tiebreak.infrastructure.resilience.concurrency import QueueFull
 from tiebreak.infrastructure.resilience.retry import Backoff
 from tiebreak.infrastructure.resilience.shared_stream import FellBehind, SharedStreams
 from tiebreak.infrastructure.resilience.single_flight import CallStopped, SingleFlight
+from tiebreak.providers.account import Account
 from tiebreak.providers.answers import Answers, another_s
 from tiebreak.providers.calls import Calls
 from tiebreak.providers.circuits import CircuitState
 from tiebreak.providers.gate import Endpoint, Gate
 from tiebreak.providers.merging import Merging
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from tiebreak.errors import Fault, InvalidInput
-from tiebreak.providers.model import DatedPrice, Price
+from tiebreak.providers.account import DatedPrice, Price
 
 HIGHEST: Final = 1_000_000.0
 _PLACES: Final = Decimal("1e-9")

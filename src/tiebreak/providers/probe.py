@@ -6,7 +6,8 @@ from typing import Final
 from tiebreak.clock import Clock
 from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.providers import attempt
-from tiebreak.providers.model import Account, ChatRequest, Failure, Message, Probe, ProviderError
+from tiebreak.providers.account import Account, Probe
+from tiebreak.providers.model import ChatRequest, Failure, Message, ProviderError
 from tiebreak.providers.presets import COMPATIBLE
 
 LONGEST_SECONDS: Final = 20.0

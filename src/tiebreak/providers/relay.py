@@ -8,8 +8,9 @@ from typing import Self
 from tiebreak.clock import Clock
 from tiebreak.infrastructure.connections.http import HttpClient, HttpRequest, HttpResponse
 from tiebreak.providers import attempt
+from tiebreak.providers.account import Account
 from tiebreak.providers.gate import Attempt, Endpoint, Gate
-from tiebreak.providers.model import Account, ProviderError, Usage
+from tiebreak.providers.model import ProviderError, Usage
 from tiebreak.providers.retries import Retries
 from tiebreak.providers.watch import Watch
 

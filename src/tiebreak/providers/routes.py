@@ -12,7 +12,7 @@ from tiebreak.infrastructure.rest.idempotency import IdempotencyKey, once
 from tiebreak.infrastructure.rest.pagination import Cursor, Limit, Page, decode, page
 from tiebreak.infrastructure.rest.problems import PROBLEM_RESPONSES
 from tiebreak.providers import service
-from tiebreak.providers.model import ExternalServiceConfig
+from tiebreak.providers.account import ExternalServiceConfig
 from tiebreak.providers.probe import probe
 from tiebreak.providers.schemas import (
     MODEL,

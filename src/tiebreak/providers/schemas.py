@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from tiebreak.infrastructure.rest.text import Text
+from tiebreak.providers.account import DatedPrice, PricedModel, Probe, Provider
 from tiebreak.providers.bounds import BatchSize, BatchWait, CacheEnabled, CacheSeconds, Retries, Timeout
-from tiebreak.providers.model import DatedPrice, PricedModel, Probe, Provider
 from tiebreak.providers.presets import COMPATIBLE, PRESETS, split, stored_dialect
 from tiebreak.providers.prices import HIGHEST
 from tiebreak.providers.service import Changes, NewProvider, RouteValues, ServiceValues

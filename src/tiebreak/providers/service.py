@@ -13,7 +13,7 @@ from tiebreak.ids import new_id
 from tiebreak.infrastructure.connections.addresses import Outbound, check_url, same_origin
 from tiebreak.infrastructure.connections.http import Route
 from tiebreak.providers import prices, store
-from tiebreak.providers.model import Account, ExternalServiceConfig, Price, PricedModel, Provider
+from tiebreak.providers.account import Account, ExternalServiceConfig, Price, PricedModel, Provider
 from tiebreak.providers.presets import COMPATIBLE
 from tiebreak.providers.route_checks import check_files, check_proxy
 from tiebreak.providers.secrets import CannotOpen, Keyring

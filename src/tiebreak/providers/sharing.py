@@ -11,7 +11,8 @@ from hashlib import sha256
 
 import msgspec
 
-from tiebreak.providers.model import Account, ChatRequest, EmbeddingRequest
+from tiebreak.providers.account import Account
+from tiebreak.providers.model import ChatRequest, EmbeddingRequest
 
 
 class Draws(StrEnum):

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.ids import new_id
-from tiebreak.providers.model import BatchConfig, DatedPrice, ExternalServiceConfig, Price, Provider
+from tiebreak.providers.account import BatchConfig, DatedPrice, ExternalServiceConfig, Price, Provider
 from tiebreak.providers.tables import model_prices, models, providers
 
 # A price without a date has counted since here: before any call was made.

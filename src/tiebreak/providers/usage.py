@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from tiebreak.providers.model import Price, Usage
+from tiebreak.providers.account import Price
+from tiebreak.providers.model import Usage
 from tiebreak.providers.tally import Tally
 
 

@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from tiebreak.providers.model import Account, Failure, Origin, Usage
+from tiebreak.providers.account import Account
+from tiebreak.providers.model import Failure, Origin, Usage
 
 
 class Watch(Protocol):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from tiebreak.experiments.definition import Budget
-from tiebreak.providers.model import NANO
+from tiebreak.providers.account import NANO
 
 
 class Limit(StrEnum):

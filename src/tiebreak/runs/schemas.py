@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tiebreak.experiments.definition import Budget
 from tiebreak.experiments.model import Experiment, ExperimentState
-from tiebreak.providers.model import NANO
+from tiebreak.providers.account import NANO
 from tiebreak.runs import progress, service
 from tiebreak.runs.model import Run, RunState, Transcript
 

@@ -10,8 +10,9 @@ from tiebreak.evaluation.model import Answer, Score
 from tiebreak.experiments.definition import Definition
 from tiebreak.experiments.plans import PlannedVariant
 from tiebreak.prompts import template
+from tiebreak.providers.account import Price
 from tiebreak.providers.fallback import Answered, Fallback
-from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Origin, Price
+from tiebreak.providers.model import ChatRequest, ChatResponse, Message, Origin
 from tiebreak.runs.model import Plan, Result, TaskKey
 
 MAX_DETAIL = 500  # characters of an error's text that are kept

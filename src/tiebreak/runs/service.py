@@ -11,7 +11,7 @@ from tiebreak.experiments import service as experiments
 from tiebreak.experiments.definition import Budget
 from tiebreak.experiments.model import ON_REQUEST, Experiment, Step
 from tiebreak.ids import new_id
-from tiebreak.providers.model import NANO
+from tiebreak.providers.account import NANO
 from tiebreak.runs import budget as budgets
 from tiebreak.runs import planning, store
 from tiebreak.runs.model import Run, RunState, TaskKey, Transcript

@@ -8,8 +8,9 @@ from uuid import UUID
 from tiebreak.errors import InvalidInput
 from tiebreak.evaluation.model import Answer
 from tiebreak.experiments.plans import PlannedVariant
+from tiebreak.providers.account import Account
 from tiebreak.providers.fallback import AllFailed, Answered, Target, ask_in_order
-from tiebreak.providers.model import Account, ChatRequest, ChatResponse
+from tiebreak.providers.model import ChatRequest, ChatResponse
 from tiebreak.providers.pipeline import Pipeline
 from tiebreak.providers.sharing import Scope
 from tiebreak.runs import scoring

@@ -10,15 +10,9 @@ from tests.accounts import account_at
 from tests.contracts.vendors import VENDORS, Said
 from tests.upstream import SECRET
 
+from tiebreak.providers.account import Account
 from tiebreak.providers.dialects import PLAIN, adapter_of
-from tiebreak.providers.model import (
-    Account,
-    ChatRequest,
-    ChatResponse,
-    EmbeddingRequest,
-    Message,
-    ProviderError,
-)
+from tiebreak.providers.model import ChatRequest, ChatResponse, EmbeddingRequest, Message, ProviderError
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ASK = ChatRequest("small", (Message("user", "2 + 2?"),), {})

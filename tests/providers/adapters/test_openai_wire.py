@@ -11,14 +11,7 @@ from tests.upstream import SECRET, completion
 
 from tiebreak.providers.adapters import openai_wire as wire
 from tiebreak.providers.adapters.openai_compatible import OpenAICompatible
-from tiebreak.providers.model import (
-    ChatRequest,
-    ChatResponse,
-    Failure,
-    Message,
-    ProviderError,
-    Usage,
-)
+from tiebreak.providers.model import ChatRequest, ChatResponse, Failure, Message, ProviderError, Usage
 
 encode = OpenAICompatible().encode
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

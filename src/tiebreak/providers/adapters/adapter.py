@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from tiebreak.infrastructure.connections.http import HttpRequest
+from tiebreak.providers.account import Account
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Final
 
 from tiebreak.infrastructure.connections.http import HttpRequest
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters import anthropic_wire as wire
 from tiebreak.providers.adapters.failures import error_of, malformed, refused
 from tiebreak.providers.adapters.openai_wire import decode_models
 from tiebreak.providers.adapters.wire import get, post
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters.failures import BAD_JSON, incomplete, malformed, refused, told
 from tiebreak.providers.adapters.parameters import lifted
 from tiebreak.providers.adapters.wire import ABSENT, believable, storable
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     ImagePart,

@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from tiebreak.providers import limits
-from tiebreak.providers.model import Account, Failure, ProviderError
+from tiebreak.providers.account import Account
+from tiebreak.providers.model import Failure, ProviderError
 from tiebreak.providers.redaction import excerpt
 
 DETAIL_CHARACTERS: Final = 400

@@ -5,12 +5,12 @@ from datetime import datetime
 from urllib.parse import quote
 
 from tiebreak.infrastructure.connections.http import HttpRequest
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters import gemini_lists
 from tiebreak.providers.adapters import gemini_wire as wire
 from tiebreak.providers.adapters.failures import error_of
 from tiebreak.providers.adapters.wire import get, post
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

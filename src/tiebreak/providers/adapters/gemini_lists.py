@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters.failures import BAD_JSON, malformed
 from tiebreak.providers.adapters.parameters import require_free
-from tiebreak.providers.model import Account, EmbeddingRequest, EmbeddingResponse
+from tiebreak.providers.model import EmbeddingRequest, EmbeddingResponse
 from tiebreak.providers.redaction import excerpt
 
 

@@ -1,12 +1,13 @@
 """OpenAI itself: chat completions in its present words, and the Responses API."""
 
 from tiebreak.infrastructure.connections.http import HttpRequest
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters import responses_wire
 from tiebreak.providers.adapters.openai_compatible import OpenAICompatible, bearer
 from tiebreak.providers.adapters.openai_request import Quirks
 from tiebreak.providers.adapters.responses_wire import EventsReader
 from tiebreak.providers.adapters.wire import post
-from tiebreak.providers.model import Account, ChatRequest, ChatResponse
+from tiebreak.providers.model import ChatRequest, ChatResponse
 
 # Its reasoning models refuse `max_tokens`; every one of its chat models takes the newer name.
 QUIRKS = Quirks(limit_name="max_completion_tokens", samples=128)

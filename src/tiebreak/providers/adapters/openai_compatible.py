@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from tiebreak.infrastructure.connections.http import HttpRequest
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters import openai_embeddings, openai_wire
 from tiebreak.providers.adapters.adapter import StreamDecoder
 from tiebreak.providers.adapters.failures import error_of
@@ -11,7 +12,6 @@ from tiebreak.providers.adapters.openai_request import Quirks, chat_body
 from tiebreak.providers.adapters.openai_wire import ChunkReader
 from tiebreak.providers.adapters.wire import get, post
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,

@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters.failures import BAD_JSON, malformed, refused
 from tiebreak.providers.adapters.openai_request import Quirks
 from tiebreak.providers.adapters.parameters import require_free
 from tiebreak.providers.adapters.wire import ABSENT, believable, storable
-from tiebreak.providers.model import Account, EmbeddingRequest, EmbeddingResponse, Usage
+from tiebreak.providers.model import EmbeddingRequest, EmbeddingResponse, Usage
 
 
 class _Vector(msgspec.Struct):

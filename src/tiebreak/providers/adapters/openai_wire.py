@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters.failures import BAD_JSON, error_of, incomplete, malformed, told
 from tiebreak.providers.adapters.wire import ABSENT, believable, storable
 from tiebreak.providers.model import (
-    Account,
     ChatRequest,
     ChatResponse,
     ProviderError,

@@ -7,8 +7,9 @@ import msgspec
 
 import tiebreak
 from tiebreak.infrastructure.connections.http import HttpRequest, Timeouts
+from tiebreak.providers.account import Account
 from tiebreak.providers.adapters.failures import BAD_JSON, refused
-from tiebreak.providers.model import Account, Usage
+from tiebreak.providers.model import Usage
 
 # A vendor that counts more than this for one answer is not believed.
 MOST_TOKENS: Final = 1_000_000_000
