@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import anthropic
 import openai
+import pytest
 
 SIX = "What is six times seven, please?"
 WEATHER = {
@@ -127,6 +128,12 @@ class ChatCompletions:
             pieces = [event.delta async for event in each(events) if event.type == "content.delta"]
             return self._said(await settled(events.get_final_completion()), pieces)
 
+    async def failing(self, wish: Wish) -> str:
+        """What the SDK raises within a stream."""
+        with pytest.raises(self.errors.APIError) as failed:
+            await self.stream(wish)
+        return str(failed.value)
+
     async def bytes(self, wish: Wish, **more: Any) -> bytes:
         """The body as it came."""
         return await _bytes_of(self.client.chat.completions, self.request(wish) | more)
@@ -197,6 +204,13 @@ class Responses:
             final, [event.delta for event in came if event.type == "response.output_text.delta"]
         )
 
+    async def failing(self, wish: Wish) -> str:
+        """What the stream's last event says, for this SDK raises nothing."""
+        events = await settled(self.client.responses.create(**self.request(wish), stream=True))
+        last = [event async for event in each(events)][-1]
+        assert last.type in {"error", "response.failed"}
+        return last.message if last.type == "error" else last.response.error.message
+
     async def bytes(self, wish: Wish, **more: Any) -> bytes:
         """The body as it came."""
         return await _bytes_of(self.client.responses, self.request(wish) | more)
@@ -253,6 +267,12 @@ class Messages:
         async with entered(self.client.messages.stream(**self.request(wish))) as events:
             pieces = [event.text async for event in each(events) if event.type == "text"]
             return self._said(await settled(events.get_final_message()), pieces)
+
+    async def failing(self, wish: Wish) -> str:
+        """What the SDK raises within a stream."""
+        with pytest.raises(self.errors.APIError) as failed:
+            await self.stream(wish)
+        return str(failed.value)
 
     async def bytes(self, wish: Wish, **more: Any) -> bytes:
         """The body as it came."""
