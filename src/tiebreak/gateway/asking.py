@@ -170,7 +170,7 @@ class Asker:
     def _body(self, ask: Ask, fields: Fields) -> bytes:
         changes: dict[str, Any] = {"model": ask.target.model, **ask.decision.parameters}
         if self._adds_usage(ask, fields):
-            changes["stream_options"] = {"include_usage": True}
+            changes["stream_options"] = fields.options_with_usage()
         return fields.rewritten(changes)
 
     def _adds_usage(self, ask: Ask, fields: Fields) -> bool:
