@@ -18,7 +18,7 @@ WEATHER = {
     "required": ["city", "days"],
     "additionalProperties": False,
 }
-ARGUMENTS = {"city": "42", "days": 5}  # with which the mock calls the tool after that question
+ARGUMENTS = {"city": "42", "days": 5}  # with which the mock calls a tool after that question
 PATIENCE = 20.0  # seconds of one call
 
 
@@ -45,12 +45,12 @@ class Said:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a model: a question, and perhaps the tool, its result, or JSON."""
+    """What is asked of a model: a question, and perhaps tools, their results, or JSON."""
 
     model: str
     question: str = SIX
-    tool: bool = False
-    called: Said | None = None  # whose call the tool has answered with `sunny`
+    tools: tuple[str, ...] = ()
+    called: Said | None = None  # whose calls the tools have answered with `sunny`
     shape: bool = False
 
     @property
@@ -109,9 +109,9 @@ class ChatCompletions:
                 {"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in wish.called.calls
             ]
         request = {"model": wish.model, "messages": messages}
-        if wish.tool:
-            function = {"name": "weather", "parameters": WEATHER, "strict": True}
-            request["tools"] = [{"type": "function", "function": function}]
+        if wish.tools:
+            functions = [{"name": name, "parameters": WEATHER, "strict": True} for name in wish.tools]
+            request["tools"] = [{"type": "function", "function": function} for function in functions]
         if wish.shape:
             schema = {"name": "forecast", "schema": WEATHER, "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -181,9 +181,10 @@ class Responses:
                 for call in wish.called.calls
             ]
         request = {"model": wish.model, "input": turns}
-        if wish.tool:
+        if wish.tools:
             request["tools"] = [
-                {"type": "function", "name": "weather", "parameters": WEATHER, "strict": True}
+                {"type": "function", "name": name, "parameters": WEATHER, "strict": True}
+                for name in wish.tools
             ]
         if wish.shape:
             schema = {"type": "json_schema", "name": "forecast", "schema": WEATHER, "strict": True}
@@ -252,8 +253,8 @@ class Messages:
                 {"role": "user", "content": results},
             ]
         request = {"model": wish.model, "max_tokens": 500, "messages": turns}
-        if wish.tool:
-            request["tools"] = [{"name": "weather", "input_schema": WEATHER}]
+        if wish.tools:
+            request["tools"] = [{"name": name, "input_schema": WEATHER} for name in wish.tools]
         if wish.shape:
             request["output_config"] = {"format": {"type": "json_schema", "schema": WEATHER}}
         return request

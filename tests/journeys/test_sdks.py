@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ models:
   breaking: {kind: simulated, skill: 1.0, faults: [{body: error_frame, chunks: 5, status: 500, share: 1}]}
 """
 SECRET = "the-vendors-key"
+TOOLS = ("weather", "clock")
+USING = f"{SIX} Use the weather and the clock."
 DIALECTS = {
     "openai_compatible": "/v1",
     "openai": "/v1",
@@ -36,13 +38,16 @@ DIALECTS = {
     "gemini": "",
     "azure_openai": "",
 }
-# Whose providers speak as the SDK does, so that bytes go on as they are.
-SAME = [
-    ("chat", "openai_compatible"),
-    ("chat", "openai"),
-    ("chat", "azure_openai"),
-    ("responses", "openai_responses"),
-    ("messages", "anthropic"),
+# Where a provider speaks as the SDK does, bytes go on as they are; a chat's stream tells its usage if it is asked to.
+WHOLE, STREAMED = {}, {"stream": True}
+RELAYED = [
+    *[
+        ("chat", dialect, more)
+        for dialect in ("openai_compatible", "openai", "azure_openai")
+        for more in (WHOLE, STREAMED, {**STREAMED, "stream_options": {"include_usage": True}})
+    ],
+    *[("responses", "openai_responses", more) for more in (WHOLE, STREAMED)],
+    *[("messages", "anthropic", more) for more in (WHOLE, STREAMED)],
 ]
 EMBEDDING = ["openai_compatible", "openai", "openai_responses", "azure_openai", "gemini"]
 # What the mock counts and dates anew at every call.
@@ -144,16 +149,16 @@ async def test_a_stream_comes_in_pieces_that_are_the_whole_answer(sdk, dialect):
 
 @every_dialect
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-async def test_a_tool_is_called_and_its_result_answered(sdk, dialect, streamed):
+async def test_tools_are_called_and_their_results_answered(sdk, dialect, streamed):
     ask = sdk.stream if streamed else sdk.ask
-    wish = Wish(f"{dialect}/oracle", f"{SIX} Use the weather tool.", tool=True)
+    wish = Wish(f"{dialect}/oracle", USING, TOOLS)
     called = await ask(wish)
-    assert [(call.name, call.arguments) for call in called.calls] == [("weather", ARGUMENTS)]
-    assert called.calls[0].id
+    assert [(call.name, call.arguments) for call in called.calls] == [(name, ARGUMENTS) for name in TOOLS]
+    assert len({call.id for call in called.calls}) == len(TOOLS)
     assert called.ending == sdk.calling
-    after = await ask(Wish(wish.model, wish.question, tool=True, called=called))
+    after = await ask(replace(wish, called=called))
     assert after.text.startswith("The tools said: ")
-    assert "sunny" in after.text.partition("\n")[0]
+    assert after.text.partition("\n")[0].count("sunny") == len(TOOLS)
     assert (after.ending, after.calls) == (sdk.stopped, ())
 
 
@@ -172,9 +177,11 @@ async def test_an_unknown_model_is_the_sdks_own_error(sdk, dialect):
         assert missing.value.response.headers["x-tiebreak-request-id"]
 
 
-@pytest.mark.parametrize("model", ["nobody/gone", "tests/gone"])
-async def test_who_is_not_there_is_the_sdks_own_error(sdk, model):
-    with pytest.raises(sdk.errors.NotFoundError, match=re.escape(model.partition("/")[2] if "tests" in model else "nobody")):  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "said"), [("nobody/gone", "provider 'nobody'"), ("tests/gone", "test 'gone'")]
+)
+async def test_who_is_not_there_is_the_sdks_own_error(sdk, model, said):
+    with pytest.raises(sdk.errors.NotFoundError, match=said):
         await sdk.ask(Wish(model))
 
 
@@ -206,9 +213,9 @@ async def test_vectors_are_those_of_the_vendor(clients, place, dialect):
         expected = direct.embeddings.create(model="oracle", **asked)
     for more in ({}, {"encoding_format": "float"}):
         answer = await settled(vectors.create(model=f"{dialect}/oracle", **asked, **more))
-        assert [each.index for each in answer.data] == [0, 1]
-        for each_one, other in zip(answer.data, expected.data, strict=True):
-            assert each_one.embedding == pytest.approx(other.embedding, abs=1e-6)
+        assert [vector.index for vector in answer.data] == [0, 1]
+        for vector, other in zip(answer.data, expected.data, strict=True):
+            assert vector.embedding == pytest.approx(other.embedding, abs=1e-6)
 
 
 async def test_models_are_listed_by_both_sdks(clients):
@@ -239,21 +246,13 @@ def straight(surface: str, dialect: str, place: Place) -> Sdk:
     return SDKS[surface](client)
 
 
-@pytest.mark.parametrize(("surface", "dialect"), SAME)
-@pytest.mark.parametrize("tool", [False, True], ids=["text", "tool"])
-@pytest.mark.parametrize(
-    "more",
-    [{}, {"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}],
-    ids=["whole", "streamed", "usage"],
-)
+@pytest.mark.parametrize(("surface", "dialect", "more"), RELAYED)
+@pytest.mark.parametrize("wish", [Wish(""), Wish("", USING, TOOLS)], ids=["text", "tools"])
 async def test_in_the_vendors_own_dialect_the_bytes_are_the_vendors(
-    clients, place, surface, dialect, tool, more
+    clients, place, surface, dialect, more, wish
 ):
-    if "stream_options" in more and surface != "chat":
-        more = {"stream": True}  # the others always tell the usage
-    question = f"{SIX} Use the weather tool." if tool else SIX
     sdk = straight(surface, dialect, place)
-    direct = await sdk.bytes(Wish("oracle", question, tool=tool), **more)
+    direct = await sdk.bytes(replace(wish, model="oracle"), **more)
     sdk.client.close()
-    through = await clients.sdk(surface).bytes(Wish(f"{dialect}/oracle", question, tool=tool), **more)
+    through = await clients.sdk(surface).bytes(replace(wish, model=f"{dialect}/oracle"), **more)
     assert VARYING.sub(b"N", through) == VARYING.sub(b"N", direct)
