@@ -170,6 +170,14 @@ async def test_json_is_of_the_schema(sdk, dialect, streamed):
 
 
 @every_dialect
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_refusal_ends_messages_as_one(clients, dialect, streamed):
+    sdk = clients.sdk("messages")
+    said = await (sdk.stream if streamed else sdk.ask)(Wish(f"{dialect}/oracle", f"{SIX} [mock: refuse]"))
+    assert said.ending == "refusal"
+
+
+@every_dialect
 async def test_an_unknown_model_is_the_sdks_own_error(sdk, dialect):
     for ask in (sdk.ask, sdk.stream):
         with pytest.raises(sdk.errors.NotFoundError, match="gone") as missing:
