@@ -25,6 +25,7 @@ questions: questions.jsonl
 models:
   oracle: {kind: simulated, skill: 1.0, output_tokens: {median: 40}, latency: {kind: fixed, ms: 5}}
   broken: {kind: simulated, skill: 1.0, faults: [{body: error, status: 500, share: 1}]}
+  splitting: {kind: simulated, skill: 1.0, faults: [{body: split, share: 1}]}
   breaking: {kind: simulated, skill: 1.0, faults: [{body: error_frame, chunks: 5, status: 500, share: 1}]}
 """
 SECRET = "the-vendors-key"
@@ -255,12 +256,16 @@ def straight(surface: str, dialect: str, place: Place) -> Sdk:
 
 
 @pytest.mark.parametrize(("surface", "dialect", "more"), RELAYED)
-@pytest.mark.parametrize("wish", [Wish(""), Wish("", USING, TOOLS)], ids=["text", "tools"])
+@pytest.mark.parametrize(
+    "wish",
+    [Wish("oracle"), Wish("oracle", USING, TOOLS), Wish("splitting")],
+    ids=["text", "tools", "in odd pieces"],
+)
 async def test_in_the_vendors_own_dialect_the_bytes_are_the_vendors(
     clients, place, surface, dialect, more, wish
 ):
     sdk = straight(surface, dialect, place)
-    direct = await sdk.bytes(replace(wish, model="oracle"), **more)
+    direct = await sdk.bytes(wish, **more)
     sdk.client.close()
-    through = await clients.sdk(surface).bytes(replace(wish, model=f"{dialect}/oracle"), **more)
+    through = await clients.sdk(surface).bytes(replace(wish, model=f"{dialect}/{wish.model}"), **more)
     assert VARYING.sub(b"N", through) == VARYING.sub(b"N", direct)
