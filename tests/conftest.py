@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ class DatabaseServer:
         """The URL of another database on this server."""
         return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{database}"))
 
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """The URL of a fresh, migrated database, which is dropped when the block ends well."""
+        name = f"tiebreak_test_{secrets.token_hex(6)}"
+        _run(lambda: _execute(self.dsn, f"create database {name} template {self.template}"))
+        yield self.of(name)
+        _run(lambda: _execute(self.dsn, f"drop database {name} with (force)"))
+
 
 def _run(step: Callable[[], Coroutine[Any, Any, None]]) -> None:
     # In a thread of its own, because a test's event loop may exist in this one.
@@ -89,10 +98,8 @@ def database_server() -> Iterator[DatabaseServer]:
 @pytest.fixture
 def dsn(database_server: DatabaseServer) -> Iterator[str]:
     """The URL of a fresh, migrated database."""
-    name = f"tiebreak_test_{secrets.token_hex(6)}"
-    _run(lambda: _execute(database_server.dsn, f"create database {name} template {database_server.template}"))
-    yield database_server.of(name)
-    _run(lambda: _execute(database_server.dsn, f"drop database {name} with (force)"))
+    with database_server.fresh() as url:
+        yield url
 
 
 @pytest.fixture

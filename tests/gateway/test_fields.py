@@ -52,6 +52,25 @@ def test_the_other_hints_are_read():
 
 
 @pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        (b"null", b'{"include_usage":true}'),
+        (b'{"include_obfuscation":  false}', b'{"include_obfuscation":false,"include_usage":true}'),
+        (b'{"include_usage":false,"own":1.0}', b'{"include_usage":true,"own":1.0}'),
+        (b'"odd"', b'"odd"'),
+    ],
+)
+def test_asking_for_the_usage_keeps_the_other_options_of_the_stream(options, asked):
+    fields = read_fields(b'{"model":"m","stream_options":' + options + b"}")
+    changed = fields.rewritten({"stream_options": fields.options_with_usage()})
+    assert changed == b'{"model":"m","stream_options":' + asked + b"}"
+
+
+def test_asking_for_the_usage_needs_no_options():
+    assert read().options_with_usage() == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b"", "input data was truncated"),

@@ -44,6 +44,29 @@ def test_the_usage_that_only_we_asked_for_is_learned_and_left_out(cuts):
     assert tapped.usage == Usage(7, 3)
 
 
+@given(st.lists(st.integers(0, 900)))
+def test_the_field_without_a_value_that_comes_with_asking_for_usage_is_left_out(cuts):
+    saying = chunk('its ,"usage":null')
+    asked = b"".join(chunk(word, usage=None) for word in ("fo", "ur")) + saying.replace(
+        b'{"', b'{"usage": null, "', 1
+    )
+    stream = asked + chunk(None, "stop", usage=None) + USAGE_CHUNK + DONE
+    tapped = tap(hide_usage=True)
+    assert through(tapped, stream, *cuts) == chunk("fo") + chunk("ur") + saying + chunk(None, "stop") + DONE
+    assert tapped.usage == Usage(7, 3)
+
+
+def test_an_event_without_choices_and_without_usage_goes_on():
+    filtered = b'data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}]%b}\n\n'
+    stream = filtered % b',"usage":null' + WORDS + USAGE_CHUNK + DONE
+    assert through(tap(hide_usage=True), stream) == filtered % b"" + WORDS + DONE
+
+
+def test_of_several_fields_without_a_value_none_is_left_out():
+    stream = chunk("four", "stop", x_vendor={"id": 1, "usage": None}, usage=None) + DONE
+    assert through(tap(hide_usage=True), stream) == stream
+
+
 def test_usage_beside_a_choice_is_not_left_out():
     last = chunk(None, "stop", usage={"prompt_tokens": 7, "completion_tokens": 3})
     stream = chunk("four") + last + DONE

@@ -169,14 +169,15 @@ class Asker:
 
     def _body(self, ask: Ask, fields: Fields) -> bytes:
         changes: dict[str, Any] = {"model": ask.target.model, **ask.decision.parameters}
-        chat = ask.path == "/v1/chat/completions"
-        if chat and fields.stream and not fields.includes_usage and self._tells_usage(ask.target):
-            changes["stream_options"] = {"include_usage": True}
+        if self._adds_usage(ask, fields):
+            changes["stream_options"] = fields.options_with_usage()
         return fields.rewritten(changes)
 
-    def _tells_usage(self, target: Target) -> bool:
-        """Whether the vendor takes the option by which a chat's stream ends with its usage."""
-        return b'"stream_options"' in (self._template(target, Endpoint.CHAT, stream=True).body or b"")
+    def _adds_usage(self, ask: Ask, fields: Fields) -> bool:
+        """Whether we ask for a stream's usage although the caller does not: of a chat, if the vendor takes the option."""
+        if ask.path != "/v1/chat/completions" or not fields.stream or fields.includes_usage:
+            return False
+        return b'"stream_options"' in (self._template(ask.target, Endpoint.CHAT, stream=True).body or b"")
 
     def _template(self, target: Target, endpoint: Endpoint, *, stream: bool) -> HttpRequest:
         """Where and with which headers this target is asked."""
@@ -211,7 +212,7 @@ class Asker:
         yield answer
 
     async def _relay_stream(self, ask: Ask, body: bytes, took: Took) -> AsyncGenerator[bytes, None]:
-        hide = ask.path == "/v1/chat/completions" and not ask.decision.fields.includes_usage
+        hide = self._adds_usage(ask, ask.decision.fields)
         adapter = adapter_of(ask.target.account.dialect)
         decoder = adapter.stream(ask.target.account, ChatRequest(ask.target.model, _ANY, {}, stream=True))
         tap = Tap(decoder, hide_usage=hide, keep_text=ask.decision.record is BodyPolicy.FULL)

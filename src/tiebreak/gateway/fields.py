@@ -77,6 +77,14 @@ class Fields(msgspec.Struct, frozen=True):
                 top[name] = value
         return _encoder.encode(top)
 
+    def options_with_usage(self) -> Any:
+        """The stream's options with its usage asked for; what is no object stays as it is, for the vendor to judge."""
+        options = self.top().get("stream_options", msgspec.Raw())
+        if bytes(options) in _ABSENT:
+            return {"include_usage": True}
+        known = _quietly(_tops, options)
+        return options if known is None else {**known, "include_usage": True}
+
 
 def read_fields(body: bytes) -> Fields:
     """The fields of a body.

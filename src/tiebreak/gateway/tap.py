@@ -1,8 +1,10 @@
 """What is learned of a relayed stream while its bytes go on: usage, the first token, whether it is whole. Pure.
 
-The bytes are not changed, but for the one event that we asked for and the caller did not: a chat's usage at its end.
+The bytes are not changed, but for what we asked for and the caller did not: a chat's usage, which is an event at its end and
+a field without a value in every event before.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -23,11 +25,16 @@ from tiebreak.providers.model import (
 KEPT_CHARACTERS: Final = 1 << 20  # of the text, for who records it
 
 
-class _Choices(msgspec.Struct):
+# Within a JSON text no quote stands bare, so this is never a piece of what the model said.
+_NO_USAGE: Final = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,\s*')
+
+
+class _Chunk(msgspec.Struct):
     choices: list[msgspec.Raw]
+    usage: msgspec.Raw = msgspec.Raw()
 
 
-_choices = msgspec.json.Decoder(_Choices)
+_chunks = msgspec.json.Decoder(_Chunk)
 
 
 class Tap:
@@ -54,7 +61,7 @@ class Tap:
         if self._cutter is None:
             self._learn(self._reader.feed(piece))
             return piece
-        return b"".join(frame for frame in self._cutter.feed(piece) if self._shown(frame))
+        return b"".join([self._unasked(frame) for frame in self._cutter.feed(piece)])
 
     def finish(self) -> bytes:
         """The body has ended; gives what was held back."""
@@ -69,10 +76,12 @@ class Tap:
                 self.failure = error
         return held
 
-    def _shown(self, frame: bytes) -> bool:
+    def _unasked(self, frame: bytes) -> bytes:
         events = self._reader.feed(frame)
         self._learn(events)
-        return not any(_only_usage(data) for data in events)
+        for data in events:
+            frame = _without_usage(frame, data)
+        return frame
 
     def _learn(self, events: list[bytes]) -> None:
         if self.failure is not None:
@@ -100,11 +109,17 @@ class Tap:
                     self.ended, self.model = True, event.model
 
 
-def _only_usage(data: bytes) -> bool:
-    """Whether this is the event by which a chat's stream tells its usage and nothing else."""
+def _without_usage(frame: bytes, data: bytes) -> bytes:
+    """The event as a chat has it whose usage nobody asked for: without the field, and none where there is nothing else."""
     if b'"usage"' not in data:
-        return False
+        return frame
     try:
-        return not _choices.decode(data).choices
+        chunk = _chunks.decode(data)
     except (ValueError, RecursionError):
-        return False
+        return frame
+    told = bytes(chunk.usage)
+    if told == b"null":
+        cut, times = _NO_USAGE.subn(b"", frame)
+        # Once, it is the chunk's own; further ones are in a vendor's additions, and which is which is not known.
+        return cut if times == 1 else frame
+    return b"" if told and not chunk.choices else frame

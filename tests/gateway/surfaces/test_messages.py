@@ -236,6 +236,19 @@ def test_a_stream_adds_up_in_the_sdk():
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        ([TextDelta("I can", refusal=True), TextDelta("not.", refusal=True)], "refusal"),
+        ([TextDelta("four")], "end_turn"),
+        ([TextDelta("four"), TextDelta("or not", refusal=True)], "end_turn"),
+    ],
+)
+def test_a_stream_of_nothing_but_a_refusal_ends_as_one(words, ending):
+    end = StreamEnd(StopReason.STOP, "stop", "m")
+    assert message(written(messages, [*words, end])).stop_reason == ending
+
+
 def test_usage_that_is_known_early_is_told_early():
     begun = named(written(messages, [UsageUpdate(Usage(7, 1)), TextDelta("a")]))[0]
     assert begun["message"]["usage"]["input_tokens"] == 7

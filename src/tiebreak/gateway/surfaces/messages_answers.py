@@ -128,7 +128,7 @@ class _Writer:
         self._usage: Usage | None = None
         self._block = -1  # the last one's place
         self._open: str | None = None  # its type, while it is open
-        self._begun = self._over = False
+        self._begun = self._over = self._said = self._refused = False
 
     def feed(self, event: StreamEvent) -> bytes:
         if self._over:
@@ -169,6 +169,7 @@ class _Writer:
         return frame(delta, "content_block_delta")
 
     def _text(self, delta: TextDelta) -> list[bytes]:
+        self._refused, self._said = self._refused or delta.refusal, self._said or not delta.refusal
         pieces = [] if self._open == "text" else self._start({"type": "text", "text": ""})
         return [*pieces, self._delta("text_delta", text=delta.text)]
 
@@ -185,7 +186,9 @@ class _Writer:
 
     def _end(self, end: StreamEnd) -> list[bytes]:
         self._over = True
-        ending = {"stop_reason": _ending(end.finish_reason, end.vendor_reason), "stop_sequence": None}
+        # Vendors that keep a refusal's words apart end such a stream like any other.
+        reason = StopReason.CONTENT_FILTER if self._refused and not self._said else end.finish_reason
+        ending = {"stop_reason": _ending(reason, end.vendor_reason), "stop_sequence": None}
         last = {"type": "message_delta", "delta": ending, "usage": _usage(self._usage)}
         return [*self._stop(), frame(last, "message_delta"), frame({"type": "message_stop"}, "message_stop")]
 
