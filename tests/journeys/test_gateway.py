@@ -1,166 +1,22 @@
 """Live traffic through a real server: what is answered, what is recorded, and that nothing is lost."""
 
-import asyncio
-import http.client
 import json
-import secrets
-import signal
 import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 from tests.conftest import DatabaseServer
-from tests.serving import Serving, alive, environment, serving, until
-
-LIVE = """\
-name: Live
-variants:
-  - {key: large, model: vendor/careful, weight: 1}
-  - {key: small, model: vendor/swift, weight: 1, system: "Answer briefly.", parameters: {temperature: 0.5}}
-metrics:
-  - {name: cost_usd, role: primary}
-unit: user
-"""
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class Stage:
-    """A server, a vendor behind it, and a test on live traffic."""
-
-    server: Serving
-    vendor: str
-    home: Path
-    dsn: str
-    log: Path
-
-    def cli(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "tiebreak", *words],
-            env=environment(self.home, self.dsn),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def ask(self, path: str, body: Any, **headers: str) -> Answer:
-        place = urlsplit(self.server.url)
-        connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        try:
-            connection.request("POST", path, raw, {"content-type": "application/json"} | named)
-            response = connection.getresponse()
-            told = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, told, response.read())
-        finally:
-            connection.close()
-
-    def chat(self, model: str = "tests/live", question: str = "2 + 2?", **more: Any) -> Answer:
-        headers = more.pop("headers", {})
-        body = {"model": model, "messages": [{"role": "user", "content": question}]} | more
-        return self.ask("/v1/chat/completions", body, **headers)
-
-    def recorded(self, request_id: str) -> dict[str, Any]:
-        """The request as the management API shows it, once it has landed."""
-        found: list[dict[str, Any]] = []
-
-        def landed() -> bool:
-            status, document = self.server.get(f"/api/v1/requests/{request_id}")
-            if status == 200:
-                found.append(document)
-            return status == 200
-
-        until(landed, "the event in the database")
-        return found[0]
-
-    def calls(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        await connection.execute(statement, timeout=30)
-    finally:
-        await connection.close()
-
-
-@contextmanager
-def own_database(server: DatabaseServer) -> Iterator[str]:
-    """The URL of a fresh, migrated database."""
-    name = f"tiebreak_gateway_{secrets.token_hex(6)}"
-    asyncio.run(_execute(server.dsn, f"create database {name} template {server.template}"))
-    yield server.of(name)
-    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
-
-
-@contextmanager
-def mock_provider(folder: Path) -> Iterator[str]:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tiebreak",
-            "mock-provider",
-            "--port",
-            "0",
-            "--log",
-            "calls.jsonl",
-            "--delay-ms",
-            "5",
-        ],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-
-
-@contextmanager
-def staged(folder: Path, dsn: str, workers: int = 1) -> Iterator[Stage]:
-    with mock_provider(folder) as url, serving(folder / "home", dsn, "--workers", str(workers)) as server:
-        stage = Stage(server, url, folder / "home", dsn, folder / "calls.jsonl")
-        stage.cli("provider", "add", "vendor", "--base-url", url)
-        stage.cli("provider", "price", "vendor", "careful", "--input", "10", "--output", "30")
-        (folder / "live.yaml").write_text(LIVE)
-        stage.cli("test", "create", str(folder / "live.yaml"))
-        stage.cli("test", "start-live", "live")
-        until(lambda: stage.chat().status == 200, "the gateway to know the test")
-        yield stage
+from tests.serving import alive, until
+from tests.stage import Load, Stage, landed_exactly_once, staged
 
 
 @pytest.fixture(scope="module")
 def stage(database_server: DatabaseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One for all tests that change nothing of the test or the keys."""
-    with own_database(database_server) as dsn, staged(tmp_path_factory.mktemp("gateway"), dsn) as made:
+    with database_server.fresh() as dsn, staged(tmp_path_factory.mktemp("gateway"), dsn) as made:
         yield made
 
 
@@ -318,57 +174,6 @@ def test_with_a_key_there_is_no_way_in_without_it_and_a_revoked_one_is_refused(o
     assert own.chat(user="ann", headers=bearer | {"x_tiebreak_variant": "small"}).status == 403
     own.cli("key", "revoke", prefix)
     until(lambda: own.chat(user="ann", headers=bearer).status == 401, "the revocation")
-
-
-@dataclass
-class Load:
-    """Callers that ask without end; what they were answered, and when a call failed."""
-
-    stage: Stage
-    answered: list[str] = field(default_factory=list)
-    failed: list[tuple[float, str]] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def caller(self, number: int) -> None:
-        while not self.stopping.is_set():
-            try:
-                answer = self.stage.chat(user=f"unit {number}")
-            except (OSError, http.client.HTTPException) as exc:
-                self.failed.append((time.monotonic(), type(exc).__name__))
-                continue
-            if answer.status == 200:
-                self.answered.append(answer.headers["x-tiebreak-request-id"])
-            else:
-                self.failed.append((time.monotonic(), str(answer.status)))
-
-    @contextmanager
-    def running(self, callers: int = 8) -> Iterator[None]:
-        threads = [threading.Thread(target=self.caller, args=(number,)) for number in range(callers)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self.stopping.set()
-            for thread in threads:
-                thread.join(60)
-
-
-def landed_exactly_once(stage: Stage, answered: list[str]) -> None:
-    """Every answer that a caller received has its event in the database, once."""
-
-    async def counts() -> tuple[int, int]:
-        connection = await asyncpg.connect(stage.dsn)
-        try:
-            row = await connection.fetchrow(
-                "select count(*) as n, count(distinct id) as d from events where id = any($1::uuid[])",
-                answered,
-            )
-            return row["n"], row["d"]
-        finally:
-            await connection.close()
-
-    until(lambda: asyncio.run(counts()) == (len(answered), len(answered)), "every event")
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.faults)])
