@@ -97,7 +97,7 @@ class Stage:
 
 
 @contextmanager
-def mock_provider(folder: Path) -> Iterator[str]:
+def mock_provider(folder: Path, port: int | None = None) -> Iterator[str]:
     process = subprocess.Popen(
         [
             sys.executable,
@@ -105,7 +105,7 @@ def mock_provider(folder: Path) -> Iterator[str]:
             "tiebreak",
             "mock-provider",
             "--port",
-            "0",
+            str(port or 0),
             "--log",
             "calls.jsonl",
             "--delay-ms",

@@ -18,7 +18,7 @@ from tiebreak.auth.keys import KeyText
 from tiebreak.auth.watch import KeyWatch
 from tiebreak.clock import Clock, SystemClock
 from tiebreak.datasets.upload import MAX_UPLOAD, MEDIA_TYPES
-from tiebreak.errors import Misconfigured, TiebreakError
+from tiebreak.errors import Misconfigured, TiebreakError, Unavailable
 from tiebreak.ids import ProcessIdentity, new_id
 from tiebreak.infrastructure.connections.http import HttpClient
 from tiebreak.infrastructure.connections.http1_client import Http1Client
@@ -79,8 +79,11 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, metrics: Metrics, process: ProcessIdentity) -> AsyncIterator[Parts]:
-    """Everything opened, in the order it is needed; closed in the opposite one. The parts count in `metrics`.
+async def open_parts(
+    settings: Settings, metrics: Metrics, process: ProcessIdentity, *, may_be_away: bool = False
+) -> AsyncIterator[Parts]:
+    """Everything opened, in the order it is needed; closed in the opposite one. The parts count in `metrics`. A database
+    that is not ours `may_be_away` for whoever can do something without it.
 
     Raises:
         Misconfigured: the installation cannot work as configured; the message names the remedy.
@@ -90,7 +93,7 @@ async def open_parts(settings: Settings, metrics: Metrics, process: ProcessIdent
         http = _http_client(settings)
         opened.push_async_callback(http.close)
         home = await asyncio.to_thread(resolve_home, settings.home)
-        dsn = await _database_server(settings, opened)
+        dsn, here = await _database_server(settings, opened, may_be_away=may_be_away)
         database = Database(
             PostgresConfig(dsn=dsn, pool_size=settings.db_pool_size, max_overflow=settings.db_max_overflow)
         )
@@ -108,8 +111,9 @@ async def open_parts(settings: Settings, metrics: Metrics, process: ProcessIdent
         activity.watch(pipeline.circuits)
         metrics.read_before(lambda: counting.read(pipeline.circuits()))
         opened.push_async_callback(pipeline.close)
-        await _name_unreadable_secrets(database, keyring)
-        await _seed_admin_key(settings, database, clock)
+        if here:
+            await _name_unreadable_secrets(database, keyring)
+            await _seed_admin_key(settings, database, clock)
         yield Parts(settings, home, database, keyring, http, pipeline, activity, clock, metrics, process)
 
 
@@ -128,17 +132,28 @@ def _http_client(settings: Settings) -> HttpClient:
     return AiohttpClient(settings.outbound)
 
 
-async def _database_server(settings: Settings, opened: AsyncExitStack) -> str:
+async def _database_server(
+    settings: Settings, opened: AsyncExitStack, *, may_be_away: bool
+) -> tuple[str, bool]:
+    """Its URL, and whether it answers. Of one that is away the background worker checks the schema when it is back."""
     if settings.database_url is not None:
         dsn = settings.database_url.get_secret_value()
-        await asyncio.to_thread(migrations.require_head, dsn)
-        return dsn
+        try:
+            await asyncio.to_thread(migrations.require_head, dsn)
+        except Unavailable as exc:
+            if not may_be_away:
+                raise
+            log.warning(
+                "database away at the start; live traffic goes by what was known last", reason=exc.detail
+            )
+            return dsn, False
+        return dsn, True
     private = await asyncio.to_thread(PrivatePostgres.open, settings.home)
     opened.callback(private.close)
     await asyncio.to_thread(migrations.upgrade, private.dsn)
     keeper = asyncio.create_task(_keep(private))
     opened.callback(keeper.cancel)
-    return private.dsn
+    return private.dsn, True
 
 
 async def _keep(private: PrivatePostgres) -> None:
@@ -177,14 +192,21 @@ async def _seed_admin_key(settings: Settings, database: Database, clock: Clock) 
 
 
 async def has_keys(settings: Settings) -> bool:
-    """Whether any API key was ever made, that of the admin key file included, which is stored now.
+    """Whether any API key was ever made, that of the admin key file included, which is stored now; while the database is
+    away, as it was known last.
 
     Raises:
         Misconfigured, Unavailable: as `open_parts`.
     """
     opened = open_parts(settings, Metrics(instruments.ALL), ProcessIdentity("command"))
-    async with opened as parts, parts.database.transaction() as tx:
-        return await key_service.keyed(tx)
+    try:
+        async with opened as parts, parts.database.transaction() as tx:
+            return await key_service.keyed(tx)
+    except Unavailable:
+        kept = key_files.load_snapshot(resolve_home(settings.home))
+        if kept is None:
+            raise
+        return kept.keyed
 
 
 def create_app(
@@ -226,9 +248,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_parts(settings, counted, process or ProcessIdentity("command")) as parts:
+        identity = process or ProcessIdentity("command")
+        async with open_parts(settings, counted, identity, may_be_away=traffic) as parts:
             app.state.parts = parts
-            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner)
+            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner, home=parts.home)
             async with AsyncExitStack() as serving:
                 await serving.enter_async_context(gate.watch.running())
                 mount(app, parts, instance or str(new_id()), scrape or own)

@@ -59,7 +59,7 @@ async def test_before_the_first_key_this_machine_needs_none_and_others_get_nothi
 
 async def test_from_the_first_key_on_every_call_needs_one_but_health(api):
     first = await locked(api)
-    for path in ("/api/v1/tests", "/api/v1/keys", "/api/v1/openapi.json", "/nowhere", "/v1/chat/completions"):
+    for path in ("/api/v1/tests", "/api/v1/keys", "/api/v1/openapi.json", "/nowhere"):
         answer = await api.get(path)
         assert answer.status_code == 401, path
         assert answer.headers["content-type"] == "application/problem+json"
@@ -68,6 +68,9 @@ async def test_from_the_first_key_on_every_call_needs_one_but_health(api):
         assert problem["type"] == "urn:tiebreak:problem:unauthenticated"
         assert "TIEBREAK_API_KEY" in problem["detail"]
         assert "tiebreak key create" in problem["detail"]
+    live = await api.post("/v1/chat/completions", json={})
+    assert live.status_code == 401
+    assert "tiebreak key create" in live.json()["error"]["message"]
     assert (await api.get("/health")).status_code == 200
     assert (await api.get("/api/v1/tests", headers=first)).status_code == 200
     key = first["Authorization"].removeprefix("Bearer ")
@@ -93,12 +96,12 @@ async def test_a_key_does_what_its_scopes_say(api):
                 await asyncio.sleep(0.01)
         calls = ("/v1/chat/completions", "/v1/feedback", "/api/v1/tests", "/api/v1/keys")
         seen[scope] = [(await api.get(path, headers=header)).status_code for path in calls]
-    # The gateway's own paths are nowhere yet: 404 is what passes the gate there.
+    # This application serves no traffic: 503 is what passes the gate there.
     assert seen == {
-        "gateway": [404, 403, 403, 403],
-        "feedback": [403, 404, 403, 403],
+        "gateway": [503, 403, 403, 403],
+        "feedback": [403, 503, 403, 403],
         "manage": [403, 403, 200, 403],
-        "admin": [404, 404, 200, 200],
+        "admin": [503, 503, 200, 200],
     }
     refused = await api.get("/api/v1/keys", headers=keys["manage"])
     assert refused.json()["type"] == "urn:tiebreak:problem:refused"

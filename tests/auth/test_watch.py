@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 from tests.auth.conftest import NOW
 from tests.conftest import DatabaseServer
 
-from tiebreak.auth import service
+from tiebreak.auth import files, service
 from tiebreak.auth.keys import KeyText
 from tiebreak.auth.model import OWNER, Principal, Refusal
-from tiebreak.auth.snapshot import UNKNOWN, KeySnapshot
+from tiebreak.auth.snapshot import UNKNOWN
 from tiebreak.auth.watch import POLL, KeyWatch
 from tiebreak.clock import SystemClock
 from tiebreak.errors import Unavailable
@@ -99,17 +99,25 @@ async def test_while_the_database_is_away_the_last_snapshot_counts_and_is_said_o
         await admin.close()
 
 
-async def test_without_a_database_it_does_not_start_but_a_given_snapshot_counts(tmp_path, make_key, dsn):
+async def test_without_a_database_it_starts_from_the_file_and_not_without_one(tmp_path, make_key, dsn):
     made, key = await make_key("gateway")
-    async with watching(KeyWatch(dsn, SystemClock())) as watch:
-        encoded = watch.snapshot.encode()
-    away = KeyWatch(
-        f"postgresql://nobody@/none?host={tmp_path}", SystemClock(), first=KeySnapshot.decode(encoded)
-    )
+    nowhere = f"postgresql://nobody@/none?host={tmp_path}"
     with pytest.raises(Unavailable, match="cannot be read"):
-        async with away.running():
+        async with watching(KeyWatch(nowhere, SystemClock(), home=tmp_path)):
             pass
-    assert away.check(key.text) == Principal(made.id, "ci", frozenset({"gateway"}))
+    async with watching(KeyWatch(dsn, SystemClock(), home=tmp_path)):
+        pass
+    file = tmp_path / files.SNAPSHOT_FILE
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert key.text.rpartition("_")[2].encode() not in file.read_bytes()
+    async with watching(KeyWatch(nowhere, SystemClock(), home=tmp_path)) as away:
+        assert away.snapshot.keyed
+        assert away.check(key.text) == Principal(made.id, "ci", frozenset({"gateway"}))
+        assert away.check(key.text[:-1] + ("a" if key.text[-1] != "a" else "b")) is UNKNOWN
+    file.write_bytes(b"torn")
+    with pytest.raises(Unavailable, match="cannot be read"):
+        async with watching(KeyWatch(nowhere, SystemClock(), home=tmp_path)):
+            pass
 
 
 async def test_a_name_or_an_end_that_changes_is_seen(dsn, database, make_key):

@@ -17,7 +17,7 @@ TEST = UUID(int=7 << 64).bytes
 
 def made(worker: UUID, number: int) -> Event:
     unit = f"u{number % 100}"
-    exposure = Exposure(TEST, 1, number % 2, unit_key(TEST, unit), unit, "assigned", 0.5, 3)
+    exposure = Exposure(TEST, 1, number % 2, unit_key(TEST, unit), unit, "hash", 0.5, 3)
     return Event(
         new_id().bytes, time.time_ns() // 1000, worker.bytes, "chat", 200, exposure, latency_us=number
     )

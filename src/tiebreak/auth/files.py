@@ -1,14 +1,18 @@
-"""Keys in files: that of this machine's owner, and the first admin key of an installation."""
+"""Keys in files: that of this machine's owner, the first admin key of an installation, and the last known snapshot."""
 
 import secrets
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from tiebreak.auth.keys import OWNER_PREFIX, KeyText, fresh, owner, parse
+from tiebreak.auth.snapshot import KeySnapshot
 from tiebreak.errors import Misconfigured
-from tiebreak.infrastructure.private_file import create_once
+from tiebreak.infrastructure.private_file import create_once, replace
 
 OWNER_FILE: Final = "local.key"
+SNAPSHOT_FILE: Final = "keys.snapshot"
 
 
 def owner_key(home: Path) -> KeyText:
@@ -66,6 +70,23 @@ def admin_key(path: Path) -> KeyText:
             f"{path} is the key of this machine's owner; let TIEBREAK_ADMIN_KEY_FILE name another file"
         )
     return key
+
+
+def save_snapshot(snapshot: KeySnapshot, home: Path) -> None:
+    """Keep the keys for a start without the database. Blocks.
+
+    Raises:
+        OSError: the folder does not take it.
+    """
+    replace(home / SNAPSHOT_FILE, snapshot.encode())
+
+
+def load_snapshot(home: Path) -> KeySnapshot | None:
+    """The keys as they were last known, None when there is no file that can be read. Blocks."""
+    try:
+        return KeySnapshot.decode((home / SNAPSHOT_FILE).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _read(path: Path) -> KeyText:

@@ -1,19 +1,20 @@
 """Keeps a process's snapshot of the keys current: by NOTIFY within milliseconds, and by polling in any case.
 
-While the database is away the last snapshot counts.
+While the database is away the last snapshot counts, at the start the one in the file.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from tiebreak.auth import store
+from tiebreak.auth import files, store
 from tiebreak.auth.keys import KeyText
 from tiebreak.auth.model import Principal, Refusal
 from tiebreak.auth.snapshot import NO_KEYS, KeySnapshot
@@ -34,21 +35,23 @@ log = structlog.get_logger(__name__)
 class KeyWatch:
     """The present snapshot and what was seen of its keys, current while `running`.
 
-    `owner` is the key of this machine's owner; `first` what counts until the database has answered.
+    `owner` is the key of this machine's owner; `home` the data folder in which the keys are kept for a start without
+    the database.
     """
 
     def __init__(
-        self, dsn: str, clock: Clock, *, owner: KeyText | None = None, first: KeySnapshot = NO_KEYS
+        self, dsn: str, clock: Clock, *, owner: KeyText | None = None, home: Path | None = None
     ) -> None:
         self._dsn = dsn
         self._clock = clock
         self._owner = owner
+        self._home = home
         self._connection: asyncpg.Connection | None = None
         self._changed = asyncio.Event()
         self._uses: dict[UUID, datetime] = {}  # of keys that were recognised, so no more than there are
         self._away = False
         self._mark: str | None = None
-        self.snapshot = self._with_owner(first)
+        self.snapshot = self._with_owner(NO_KEYS)
 
     def check(self, text: str) -> Principal | Refusal:
         """Who sends this key; remembers that it was used."""
@@ -60,18 +63,15 @@ class KeyWatch:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Load the keys and keep them current until the block ends.
+        """Load the keys, from the file if the database is away, and keep them current until the block ends.
 
         Raises:
-            Unavailable: the database does not answer at the start.
+            Unavailable: the database does not answer at the start, and there is no file.
         """
         try:
             await self._refresh()
         except AWAY as exc:
-            raise Unavailable(
-                f"the API keys cannot be read: the database does not answer ({_reason(exc)}); try again",
-                retry_after=LONGEST_WAIT,
-            ) from exc
+            await self._from_file(exc)
         following = asyncio.create_task(self.run())
         following.add_done_callback(_say_if_broken)
         try:
@@ -88,9 +88,7 @@ class KeyWatch:
             try:
                 await self._refresh()
             except AWAY as exc:
-                if not self._away:
-                    log.warning("database away; the last known API keys count", reason=_reason(exc))
-                self._away = True
+                self._lost(exc)
                 await self._clock.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
                 continue
@@ -118,12 +116,37 @@ class KeyWatch:
             self._changed.clear()
             # Thousands of keys take milliseconds to load, which nobody should wait for at every poll.
             if (mark := await store.fingerprint(session)) != self._mark:
-                self.snapshot = self._with_owner(await store.load(session))
+                await self._take(await store.load(session))
                 self._mark = mark
             await self._flush(session)
         except BaseException:  # also a cancellation: half an answer would spoil the session
             self._drop()
             raise
+
+    async def _take(self, loaded: KeySnapshot) -> None:
+        self.snapshot = self._with_owner(loaded)
+        if self._home is not None:
+            try:
+                await asyncio.to_thread(files.save_snapshot, loaded, self._home)
+            except OSError as exc:
+                log.warning(
+                    "the API keys could not be kept for a start without the database", reason=str(exc)
+                )
+
+    async def _from_file(self, error: BaseException) -> None:
+        kept = None if self._home is None else await asyncio.to_thread(files.load_snapshot, self._home)
+        if kept is None:
+            raise Unavailable(
+                f"the API keys cannot be read: the database does not answer ({_reason(error)}); try again",
+                retry_after=LONGEST_WAIT,
+            ) from error
+        self.snapshot = self._with_owner(kept)
+        self._lost(error)
+
+    def _lost(self, error: BaseException) -> None:
+        if not self._away:
+            log.warning("database away; the last known API keys count", reason=_reason(error))
+        self._away = True
 
     async def _flush(self, session: asyncpg.Connection) -> None:
         uses, self._uses = self._uses, {}

@@ -4,12 +4,15 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 
+import structlog
 import uvloop
 
 from tiebreak.app import Parts, open_parts
+from tiebreak.errors import Unavailable
 from tiebreak.ids import ProcessIdentity
 from tiebreak.infrastructure.telemetry import instruments, logs, pulse
 from tiebreak.infrastructure.telemetry.metrics import Metrics
@@ -21,7 +24,10 @@ from tiebreak.settings import Settings
 from tiebreak.supervisor.control import Ready, Report, line
 from tiebreak.supervisor.tether import leave_with_parent
 
+OPEN_AGAIN = 1.0  # seconds between two tries of a database that is away
 LANDING_GRACE = 3.0  # seconds for the batch that is on its way to the database
+
+log = structlog.get_logger(__name__)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,14 +52,31 @@ async def _work(settings: Settings, control: int | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if this is not None:
             loop.add_signal_handler(number, this.cancel)
+    metrics, process = Metrics(instruments.ALL), ProcessIdentity("background")
     async with AsyncExitStack() as opened:
-        parts = await opened.enter_async_context(
-            open_parts(settings, Metrics(instruments.ALL), ProcessIdentity("background"))
-        )
         if control is not None:
-            await opened.enter_async_context(_reporting(control, parts))
+            await opened.enter_async_context(_reporting(control, metrics, process))
+        opening = partial(open_parts, settings, metrics, process)
+        parts = await (
+            opened.enter_async_context(opening()) if control is None else _opened_at_last(opened, opening)
+        )
         await opened.enter_async_context(_landing(parts))
         await worker_of(parts).run()
+
+
+async def _opened_at_last(
+    opened: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[Parts]]
+) -> Parts:
+    """The parts, waited for: beside request workers that serve without a database there is nothing to do until it is back."""
+    said = False
+    while True:
+        try:
+            return await opened.enter_async_context(opening())
+        except Unavailable as exc:
+            if not said:
+                log.warning("the background worker waits for the database", reason=exc.detail)
+            said = True
+            await asyncio.sleep(OPEN_AGAIN)
 
 
 @contextlib.asynccontextmanager
@@ -83,14 +106,14 @@ async def _landing(parts: Parts) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _reporting(control: int, parts: Parts) -> AsyncIterator[None]:
+async def _reporting(control: int, metrics: Metrics, process: ProcessIdentity) -> AsyncIterator[None]:
     """Tell the supervisor what this worker counts, to the very end."""
 
     def report() -> None:
-        supervisor.say(Report(parts.metrics.snapshot()))
+        supervisor.say(Report(metrics.snapshot()))
 
     async with line(control) as supervisor:
-        beating = asyncio.create_task(pulse.beat(parts.metrics, parts.process.name, report))
+        beating = asyncio.create_task(pulse.beat(metrics, process.name, report))
         supervisor.say(Ready())
         try:
             yield

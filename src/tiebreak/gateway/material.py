@@ -3,7 +3,6 @@
 Secrets are in it as the database has them: sealed. Whoever has the file and not the key has no secret.
 """
 
-import os
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tiebreak.experiments import live
 from tiebreak.experiments.live_test import LiveTest
+from tiebreak.infrastructure.private_file import replace
 from tiebreak.providers import store as providers
 from tiebreak.providers.account import DatedPrice
 from tiebreak.providers.store import Stored
@@ -58,13 +58,7 @@ def save(material: Material, home: Path) -> None:
     Raises:
         OSError: the folder does not take it.
     """
-    path, being_written = home / FILE, home / f"{FILE}.{os.getpid()}"
-    descriptor = os.open(being_written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_encoder.encode(material))
-        file.flush()
-        os.fsync(file.fileno())
-    being_written.replace(path)
+    replace(home / FILE, _encoder.encode(material))
 
 
 def load(home: Path) -> Material | None:

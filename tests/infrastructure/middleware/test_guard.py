@@ -351,7 +351,7 @@ async def test_a_stopping_server_ends_its_streams_with_a_whole_answer():
 
     stopping = asyncio.Event()
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
-    serving = asyncio.create_task(Guard(stream, PORT, RULES, stopping)(scope, receive, send))
+    serving = asyncio.create_task(Guard(stream, PORT, RULES, stopping=stopping)(scope, receive, send))
     await asyncio.sleep(0.05)
     assert not serving.done()
     stopping.set()
@@ -379,7 +379,7 @@ async def test_a_client_that_leaves_is_told_to_the_stream():
         pass
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [HOST], "query_string": b""}
-    await Guard(stream, PORT, RULES, asyncio.Event())(scope, receive, send)
+    await Guard(stream, PORT, RULES, stopping=asyncio.Event())(scope, receive, send)
     assert seen == ["http.disconnect"]
 
 
