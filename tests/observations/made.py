@@ -36,9 +36,7 @@ def event(
 ) -> Event:
     """An answered request; without a unit, one that called a model directly."""
     exposure = (
-        None
-        if unit is None
-        else Exposure(test, phase, variant, unit_key(test, unit), unit, "hash", 0.5, 3)
+        None if unit is None else Exposure(test, phase, variant, unit_key(test, unit), unit, "hash", 0.5, 3)
     )
     given = {"surface": "chat", "status": 200, "latency_us": 1000 + number, "cost_nano": 10 * number}
     return Event(
