@@ -251,7 +251,8 @@ def create_app(
         identity = process or ProcessIdentity("command")
         async with open_parts(settings, counted, identity, may_be_away=traffic) as parts:
             app.state.parts = parts
-            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner, home=parts.home)
+            kept = parts.home if traffic else None  # a start without the database is for live traffic only
+            gate.watch = KeyWatch(parts.database.config.dsn, parts.clock, owner=owner, home=kept)
             async with AsyncExitStack() as serving:
                 await serving.enter_async_context(gate.watch.running())
                 mount(app, parts, instance or str(new_id()), scrape or own)
