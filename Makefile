@@ -32,7 +32,7 @@ demo: install ## install, show the demo, leave
 	@$(RUN) tiebreak demo
 
 test: install ## unit, contract, journey and quick fault tests
-	@$(RUN) pytest -n 2 --dist loadscope -m "not faults"
+	@$(RUN) pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not faults"
 
 faults: install ## every row of the fault table, at its full figure
 	@$(RUN) pytest tests/faults

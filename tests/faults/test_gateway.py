@@ -80,16 +80,14 @@ def test_d1_a_server_that_starts_while_postgresql_is_away_serves_what_it_knew(da
             until(lambda: stage.chat(user="ann", headers=bearer).status == 401, "the revocation")
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.faults)])
-def test_d2_a_killed_postgresql_costs_no_request_and_no_event(
-    database_home, tmp_path, kills, record_property
-):
+@pytest.mark.faults
+def test_d2_a_killed_postgresql_costs_no_request_and_no_event(database_home, tmp_path, record_property):
     with PrivatePostgres.open(database_home) as server:
         migrations.upgrade(server.dsn)
         with staged(tmp_path, server.dsn, workers=2) as stage:
             load = Load(stage)
             with load.running():
-                for _ in range(kills):
+                for _ in range(5):
                     before = len(load.answered)
                     os.kill(postmaster_pid(database_home), signal.SIGKILL)
                     until(lambda before=before: len(load.answered) > before + 100, "traffic after the kill")
