@@ -153,7 +153,7 @@ class KeyWatch:
         try:
             if uses:
                 await store.note_uses(session, uses)
-        except BaseException:
+        except BaseException:  # also a cancellation: what was not written is kept for the next time
             self._uses = uses | self._uses
             raise
 
