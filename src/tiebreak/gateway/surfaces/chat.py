@@ -9,6 +9,8 @@ from tiebreak.gateway.surfaces.chat_answers import answer, writer
 from tiebreak.gateway.surfaces.errors import openai as failed
 from tiebreak.gateway.surfaces.reading import (
     EMPTY_SCHEMA,
+    OPENAI_CHOICES,
+    OPENAI_DROPPED,
     Whole,
     Words,
     choice_of,
@@ -47,17 +49,7 @@ WORDS: Final = Words(
             "n",
         ]
     ),
-    dropped=frozenset(
-        [
-            "user",
-            "safety_identifier",
-            "metadata",
-            "stream_options",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-            "prompt_cache_options",
-        ]
-    ),
+    dropped=OPENAI_DROPPED,
     idle={
         "logprobs": (False,),
         "top_logprobs": (0,),
@@ -164,7 +156,6 @@ class _Body(msgspec.Struct):
 
 
 _bodies = msgspec.json.Decoder(_Body)
-_CHOICES: Final[dict[str, ToolChoice]] = {"auto": "auto", "none": "none", "required": "required"}
 
 
 def untranslatable(fields: Fields) -> list[str]:
@@ -256,9 +247,9 @@ def _choice(choice: str | _Choice | None) -> ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
-        return choice_of(choice, None, "tool_choice", _CHOICES)
+        return choice_of(choice, None, "tool_choice", OPENAI_CHOICES)
     named = choice.function.name if choice.function is not None else None
-    return choice_of(choice.type, named, "tool_choice", _CHOICES)
+    return choice_of(choice.type, named, "tool_choice", OPENAI_CHOICES)
 
 
 def _output(wanted: _Format | None) -> Any:

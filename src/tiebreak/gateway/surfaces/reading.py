@@ -165,3 +165,16 @@ def choice_of(word: str, named: str | None, place: str, words: Mapping[str, Tool
 
 
 EMPTY_SCHEMA: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
+# What both of OpenAI's chat surfaces say of the caller and of the answer's way: other dialects do without.
+OPENAI_DROPPED: Final = frozenset(
+    [
+        "user",
+        "safety_identifier",
+        "metadata",
+        "stream_options",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "prompt_cache_options",
+    ]
+)
+OPENAI_CHOICES: Final[dict[str, ToolChoice]] = {"auto": "auto", "none": "none", "required": "required"}

@@ -9,6 +9,8 @@ from tiebreak.gateway.fields import Fields
 from tiebreak.gateway.surfaces.errors import openai as failed
 from tiebreak.gateway.surfaces.reading import (
     EMPTY_SCHEMA,
+    OPENAI_CHOICES,
+    OPENAI_DROPPED,
     SIGNED,
     Whole,
     Words,
@@ -45,17 +47,7 @@ WORDS: Final = Words(
             "max_output_tokens",
         ]
     ),
-    dropped=frozenset(
-        [
-            "user",
-            "safety_identifier",
-            "metadata",
-            "stream_options",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-            "prompt_cache_options",
-        ]
-    ),
+    dropped=OPENAI_DROPPED,
     idle={
         "background": (False,),
         "include": ([], ["reasoning.encrypted_content"]),
@@ -126,7 +118,6 @@ class _Body(msgspec.Struct):
 
 
 _bodies = msgspec.json.Decoder(_Body)
-_CHOICES: Final[dict[str, ToolChoice]] = {"auto": "auto", "none": "none", "required": "required"}
 
 
 def untranslatable(fields: Fields) -> list[str]:
@@ -259,9 +250,9 @@ def _choice(choice: str | _Choice | None) -> ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
-        return choice_of(choice, None, "tool_choice", _CHOICES)
+        return choice_of(choice, None, "tool_choice", OPENAI_CHOICES)
     named = choice.name if choice.type == "function" else None
-    return choice_of(choice.type, named, "tool_choice", _CHOICES)
+    return choice_of(choice.type, named, "tool_choice", OPENAI_CHOICES)
 
 
 def _output(wanted: _Format | None) -> Any:
